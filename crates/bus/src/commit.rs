@@ -1,0 +1,126 @@
+//! The two ways a stream takes messages: one, or an atomic batch (DESIGN 3.7).
+//!
+//! The client library has no call for a batch: its messages carry a batch id and a number, the last one asks for the
+//! commit and gets the acknowledgement of all.
+
+use std::time::Duration;
+
+use async_nats::header::{HeaderName, HeaderValue};
+use async_nats::{Client, Request};
+use serde::Deserialize;
+
+use crate::message::Outgoing;
+use crate::publish::Ack;
+
+/// Messages of one atomic batch; the server refuses more.
+pub(crate) const BATCH_MESSAGES_MAX: usize = 1000;
+
+/// JetStream: the batch holds a message id that the stream knows; nothing was stored.
+pub(crate) const BATCH_HAS_REPEATS: u64 = 10201;
+/// JetStream: maximum bytes exceeded.
+pub(crate) const STREAM_FULL: u64 = 10077;
+/// JetStream: insufficient storage resources available.
+pub(crate) const STORAGE_FULL: u64 = 10047;
+
+const BATCH_ID: HeaderName = HeaderName::from_static("Nats-Batch-Id");
+const BATCH_SEQUENCE: HeaderName = HeaderName::from_static("Nats-Batch-Sequence");
+const BATCH_COMMIT: HeaderName = HeaderName::from_static("Nats-Batch-Commit");
+
+/// Whether a refusal is one that passes by itself: no leader yet, too many batches open, server shutting down.
+pub(crate) fn is_passing(code: u64) -> bool {
+    matches!(code, 10008 | 10009 | 10076 | 10167 | 10199 | 10208 | 10210 | 10211 | 503)
+}
+
+/// A message was not acknowledged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CommitError {
+    #[error("JetStream refused: {description} (error {code})")]
+    Refused { code: u64, description: String },
+    #[error("no acknowledgement")]
+    Unanswered(#[source] async_nats::Error),
+    #[error("the acknowledgement is not one: {0}")]
+    Malformed(&'static str),
+}
+
+/// What the server answers to a publish.
+#[derive(Deserialize)]
+struct PubAck<'a> {
+    #[serde(default, borrow)]
+    stream: Option<std::borrow::Cow<'a, str>>,
+    #[serde(default)]
+    duplicate: bool,
+    #[serde(default)]
+    count: u64,
+    #[serde(default)]
+    error: Option<PubError>,
+}
+
+#[derive(Deserialize)]
+struct PubError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+/// Publishes one message and waits for its acknowledgement.
+pub(crate) async fn single(
+    client: &Client,
+    stream: &'static str,
+    message: &Outgoing,
+    timeout: Duration,
+) -> Result<Ack, CommitError> {
+    let reply = request(client, message.clone(), timeout).await?;
+    let ack = read_ack(&reply, stream)?;
+    Ok(Ack { duplicate: ack.duplicate })
+}
+
+/// Publishes messages as one atomic batch and waits for the acknowledgement of all.
+pub(crate) async fn batch(
+    client: &Client,
+    stream: &'static str,
+    messages: &[&Outgoing],
+    timeout: Duration,
+) -> Result<(), CommitError> {
+    let id = HeaderValue::from(format!("{:032x}", rand::random::<u128>()));
+    for (index, message) in messages.iter().enumerate() {
+        let number = index as u64 + 1;
+        let mut message = (*message).clone();
+        message.headers.insert(BATCH_ID, id.clone());
+        message.headers.insert(BATCH_SEQUENCE, HeaderValue::from(number));
+        if index + 1 < messages.len() {
+            client
+                .publish_with_headers(message.subject, message.headers, message.payload)
+                .await
+                .map_err(|error| CommitError::Unanswered(error.into()))?;
+            continue;
+        }
+        message.headers.insert(BATCH_COMMIT, HeaderValue::from(1_u64));
+        let reply = request(client, message, timeout).await?;
+        let ack = read_ack(&reply, stream)?;
+        if ack.count != number {
+            return Err(CommitError::Malformed("it counts other messages than were sent"));
+        }
+    }
+    Ok(())
+}
+
+async fn request(client: &Client, message: Outgoing, timeout: Duration) -> Result<bytes::Bytes, CommitError> {
+    let request = Request::new().payload(message.payload).headers(message.headers).timeout(Some(timeout));
+    let reply = client
+        .send_request(message.subject, request)
+        .await
+        .map_err(|error| CommitError::Unanswered(error.into()))?;
+    Ok(reply.payload)
+}
+
+fn read_ack<'a>(reply: &'a [u8], stream: &'static str) -> Result<PubAck<'a>, CommitError> {
+    let ack: PubAck<'a> = serde_json::from_slice(reply).map_err(|_| CommitError::Malformed("it is not JSON"))?;
+    if let Some(PubError { err_code: code, description }) = ack.error {
+        return Err(CommitError::Refused { code, description });
+    }
+    if ack.stream.as_deref() != Some(stream) {
+        return Err(CommitError::Malformed("another stream sent it"));
+    }
+    Ok(ack)
+}

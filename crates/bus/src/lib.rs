@@ -1,0 +1,30 @@
+//! JetStream: streams, subjects, consumers and buckets as data; publish, consume, schedule.
+//!
+//! This crate alone talks to NATS. What it promises:
+//!
+//! - A publish returns only with the acknowledgement of the right stream: the message is on disk (DESIGN 3.7).
+//! - A [`Consumer`] never ends: it comes back after a server restart, and a message is handed out until it is
+//!   acknowledged.
+//! - Waiting is a message too: [`Outgoing::at`] makes the server publish it later (DESIGN 3.3).
+//!
+//! Where to look: [`streams`] declares what exists on the server, [`subject`] builds every subject there is,
+//! [`publish`] commits many callers' messages together, [`consume`] hands them out, [`config_bucket`] holds what
+//! people configure, [`storage`] trims what is processed and says when to stop pulling.
+
+pub mod config_bucket;
+pub mod connect;
+pub mod consume;
+mod commit;
+pub mod message;
+pub mod publish;
+pub mod storage;
+pub mod streams;
+pub mod subject;
+
+pub use config_bucket::{ConfigBucket, ConfigChange};
+pub use connect::{Bus, BusConfig, BusError};
+pub use consume::{Consumer, Message};
+pub use message::Outgoing;
+pub use publish::{Ack, PublishError, Publisher};
+pub use async_nats::Subject;
+pub use streams::{ConsumerName, StreamName};

@@ -1,0 +1,339 @@
+//! What people configure, as every service sees it: the records of the `config` bucket (DESIGN 3, 4 "Configure").
+//!
+//! The registry writes them, all other services watch them. A record carries its revision; a reader that has seen a
+//! newer one ignores an older one, so that the order of two writers does not matter.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use crate::feature::FeatureRef;
+use crate::ids::{AccountId, SubscriptionId};
+use crate::slug::Slug;
+use crate::timestamp::Timestamp;
+
+/// A record of the bucket, with the key it stands under.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// `organisation.{slug}`
+    Organisation(Organisation),
+    /// `site.{slug}`
+    Site(Site),
+    /// `account.{id}`
+    Account(Account),
+    /// `subscription.{id}`
+    Subscription(Box<Subscription>),
+}
+
+impl Record {
+    /// The key in the bucket.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Organisation(organisation) => format!("organisation.{}", organisation.slug),
+            Self::Site(site) => format!("site.{}", site.slug),
+            Self::Account(account) => format!("account.{}", account.id),
+            Self::Subscription(subscription) => format!("subscription.{}", subscription.id),
+        }
+    }
+
+    /// The revision: grows with every change of this record.
+    pub fn revision(&self) -> i64 {
+        match self {
+            Self::Organisation(organisation) => organisation.revision,
+            Self::Site(site) => site.revision,
+            Self::Account(account) => account.revision,
+            Self::Subscription(subscription) => subscription.revision,
+        }
+    }
+}
+
+/// An organisation: owns sites.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organisation {
+    /// Its slug, first letter `o`.
+    pub slug: Slug,
+    /// Its name, for people.
+    pub name: String,
+    /// See [`Record::revision`].
+    pub revision: i64,
+}
+
+/// The practice software of a site (SPEC 5.2, `product`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Product {
+    /// For tests.
+    Testing,
+    /// Software of Excellence EXACT.
+    Exact,
+    /// Dentally.
+    Dentally,
+    /// Dentrix Ascend.
+    Ascend,
+}
+
+impl Product {
+    /// The product's name as in the attribute.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Testing => "Testing",
+            Self::Exact => "Exact",
+            Self::Dentally => "Dentally",
+            Self::Ascend => "Ascend",
+        }
+    }
+
+    /// The product named by [`Product::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Testing, Self::Exact, Self::Dentally, Self::Ascend].into_iter().find(|product| product.as_str() == name)
+    }
+}
+
+/// A site: the tenant of the Slipstream surface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// Its slug, first letter `s`.
+    pub slug: Slug,
+    /// Its name, for people.
+    pub name: String,
+    /// The organisation that owns it.
+    pub organisation: Slug,
+    /// The organisation that is billed.
+    pub billing_organisation: Slug,
+    /// Its practice software.
+    pub product: Product,
+    /// The practice's id in its own software.
+    pub pms_specific_id: Option<String>,
+    /// See [`Record::revision`].
+    pub revision: i64,
+}
+
+/// Whether an account belongs to us or to a stranger (SPEC 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AccountKind {
+    /// A stranger: may publish visibility 0 and 1 only.
+    External,
+    /// One of our own services.
+    Internal,
+}
+
+/// What an account may do (SPEC 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Permission {
+    /// Publish events (S1, S2).
+    #[serde(rename = "Events.Publish")]
+    EventsPublish,
+    /// Manage webhooks (S3–S5).
+    #[serde(rename = "Webhooks.Manage")]
+    WebhooksManage,
+}
+
+/// The sites an account may act for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SitesAllowed {
+    /// Every site, present and coming.
+    All,
+    /// These and no others.
+    Only(Vec<Slug>),
+}
+
+impl SitesAllowed {
+    /// Whether `site` is among them.
+    pub fn contains(&self, site: &Slug) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(sites) => sites.contains(site),
+        }
+    }
+}
+
+/// A token bucket (SPEC 2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    /// Tokens in a full bucket.
+    pub burst_capacity: u32,
+    /// Tokens that come back each second.
+    pub tokens_per_second: u32,
+}
+
+/// SHA-256 of an API key; what we keep of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct KeyHash(String);
+
+impl KeyHash {
+    /// The hash of the whole key, as lower-case hex.
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Whether `key` has this hash; compared in constant time.
+    pub fn matches(&self, key: &str) -> bool {
+        Self::of(key).0.as_bytes().ct_eq(self.0.as_bytes()).into()
+    }
+
+    /// The hash from its stored text.
+    pub fn from_stored(hex: String) -> Self {
+        Self(hex)
+    }
+
+    /// The stored text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyHash(***)")
+    }
+}
+
+/// An API account: who publishes and subscribes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Its id; also the first part of its keys.
+    pub id: AccountId,
+    /// Its name, for people.
+    pub display_name: String,
+    /// Ours or a stranger's.
+    pub kind: AccountKind,
+    /// The sites it may act for.
+    pub sites: SitesAllowed,
+    /// What it may do.
+    pub permissions: Vec<Permission>,
+    /// Its quota; none means unlimited.
+    pub quota: Option<Quota>,
+    /// Hash of the primary key.
+    pub primary_key: KeyHash,
+    /// Hash of the secondary key.
+    pub secondary_key: KeyHash,
+    /// See [`Record::revision`].
+    pub revision: i64,
+}
+
+impl Account {
+    /// Whether `key` is one of the account's two keys; both are compared, in constant time.
+    pub fn has_key(&self, key: &str) -> bool {
+        let (primary, secondary) = (self.primary_key.matches(key), self.secondary_key.matches(key));
+        primary | secondary
+    }
+}
+
+/// Which interface a subscription belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Surface {
+    /// Slipstream feature webhooks.
+    Slipstream,
+}
+
+impl Surface {
+    /// The surface as a subject token and as text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Slipstream => "slipstream",
+        }
+    }
+}
+
+/// A header that a subscription adds to each delivery. The value may be a secret and does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubscriptionHeader {
+    /// An RFC 9110 token.
+    pub name: String,
+    /// Visible ASCII, sent literally.
+    pub value: String,
+}
+
+impl fmt::Debug for SubscriptionHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ***", self.name)
+    }
+}
+
+/// A signing key in its shown form (`whsec_…`). Does not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SigningKey {
+    /// `whsec_` and Base64 of 24–64 bytes.
+    pub secret: String,
+    /// When a rotated key stops signing; none for the current key.
+    pub until: Option<Timestamp>,
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("secret", &"***").field("until", &self.until).finish()
+    }
+}
+
+/// Why an endpoint takes no deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DisabledReason {
+    /// The receiver answered 410 (SPEC 4.2).
+    Gone,
+    /// An operator switched it off.
+    Operator,
+}
+
+/// Whether a subscription's endpoint takes deliveries (SPEC 4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointState {
+    /// It does.
+    Active,
+    /// It does not, and why.
+    Disabled(DisabledReason),
+}
+
+/// A subscription: who wants which events at which endpoint (SPEC 1.2, 5.4).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Its id; a new one each time it is made anew, so that old deliveries never reach a new target.
+    pub id: SubscriptionId,
+    /// The interface it belongs to.
+    pub surface: Surface,
+    /// The site whose events it wants.
+    pub site: Slug,
+    /// The feature it is for.
+    pub feature: FeatureRef,
+    /// The account that made it.
+    pub account: AccountId,
+    /// Where deliveries go.
+    pub uri: String,
+    /// Headers added to each delivery.
+    pub headers: Vec<SubscriptionHeader>,
+    /// The event types wanted; empty means all of the feature.
+    pub event_types: Vec<String>,
+    /// Whether its endpoint takes deliveries.
+    pub state: EndpointState,
+    /// The keys that sign: the current one first, then those still in their grace period.
+    pub signing_keys: Vec<SigningKey>,
+    /// See [`Record::revision`].
+    pub revision: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_do_not_print() {
+        let header = SubscriptionHeader { name: "X-Key".into(), value: "canary".into() };
+        let key = SigningKey { secret: "whsec_canary".into(), until: None };
+        let printed = format!("{header:?} {key:?} {:?}", KeyHash::of("canary"));
+        assert!(!printed.contains("canary"), "{printed}");
+    }
+
+    #[test]
+    fn only_the_whole_key_matches_its_hash() {
+        let hash = KeyHash::of("id_random");
+        assert!(hash.matches("id_random"));
+        assert!(!hash.matches("id_rando") && !hash.matches(""));
+    }
+}

@@ -1,0 +1,181 @@
+//! The messages that travel on the bus beside the events themselves (DESIGN 3). Each is a promise to strangers:
+//! its JSON Schema and a golden example stand in `proto-schemas/`.
+//!
+//! An event's own message is its forwarded form as JSON, and a delivery's message carries the same bytes: nothing is
+//! parsed or written again between accepting and delivering. What the engine needs to know beside the bytes stands in
+//! a [`Meta`] header that holds only text of our own making.
+
+mod meta;
+
+pub use self::meta::{Meta, NotMeta};
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::ErrorCode;
+use crate::config::{DisabledReason, Surface};
+use crate::delivery::{DeliveryState, Reason};
+use crate::ids::{DeliveryId, EventKey, SubscriptionId};
+use crate::lane::{Lane, Visibility};
+use crate::matching::SkipReason;
+use crate::slug::Slug;
+use crate::timestamp::Timestamp;
+
+/// Names of the bus headers. Values are numbers, slugs, ids and traceparents only, never a caller's text.
+pub mod header {
+    /// See [`super::Meta`].
+    pub const META: &str = "Slip-Meta";
+    /// The subject under which a held event is published when it is due.
+    pub const DUE_SUBJECT: &str = "Slip-Due-Subject";
+    /// W3C Trace Context of the step that published the message.
+    pub const TRACEPARENT: &str = "traceparent";
+}
+
+/// Subject `routed.{site}`: what became of a batch of events of one site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routed {
+    /// The site of all of them.
+    pub site: Slug,
+    /// One record per event.
+    pub events: Vec<RoutedEvent>,
+}
+
+/// What became of one event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoutedEvent {
+    /// Which event.
+    pub key: EventKey,
+    /// Its `source`.
+    pub source: String,
+    /// Its `id`.
+    pub id: String,
+    /// Its `type`.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// Its `subject`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Its visibility.
+    pub visibility: Visibility,
+    /// Its lane.
+    pub lane: Lane,
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Its `intendeddeliverytime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intended_at: Option<Timestamp>,
+    /// Its `expirytime`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
+    /// When it was routed; none while it is held until `intended_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routed_at: Option<Timestamp>,
+    /// Who receives it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matched: Vec<Matched>,
+    /// Which other subscriptions of the site do not, and why; the first [`SKIPPED_MAX`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<Skipped>,
+}
+
+/// The most entries of [`RoutedEvent::skipped`].
+pub const SKIPPED_MAX: usize = 100;
+
+/// A subscription that receives an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matched {
+    /// The delivery that was made.
+    pub delivery: DeliveryId,
+    /// To whom.
+    pub subscription: SubscriptionId,
+    /// By which interface.
+    pub surface: Surface,
+}
+
+/// A subscription that does not receive an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// Who.
+    pub subscription: SubscriptionId,
+    /// Why not.
+    pub reason: SkipReason,
+}
+
+/// Subject `outcomes.{surface}.{subscription}`: what happened to deliveries of one subscription.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// The subscription of all of them.
+    pub subscription: SubscriptionId,
+    /// Its interface.
+    pub surface: Surface,
+    /// One record per delivery and event of its life.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What happened to one delivery. Idempotent by (delivery, attempt number).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Which delivery.
+    pub delivery: DeliveryId,
+    /// The event's site.
+    pub site: Slug,
+    /// The event.
+    pub key: EventKey,
+    /// The lane it travelled in.
+    pub lane: Lane,
+    /// When the event was accepted.
+    pub accepted_at: Timestamp,
+    /// The state the delivery is in now.
+    pub state: DeliveryState,
+    /// Why, where the state does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// When this was decided.
+    pub at: Timestamp,
+    /// The attempt that led here, if one was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+    /// When the next attempt is, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+/// One HTTP request and its outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Which attempt of its delivery, from 1.
+    pub number: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// The status, if there was an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Why there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorCode>,
+    /// The first bytes of the answer's body, in Base64; absent if it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<String>,
+}
+
+/// Subject `endpoints.{surface}.{subscription}`: a subscription's endpoint changed by itself or was removed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndpointChanged {
+    /// Whose endpoint.
+    pub subscription: SubscriptionId,
+    /// When.
+    pub at: Timestamp,
+    /// What happened.
+    pub change: EndpointChange,
+}
+
+/// What happened to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndpointChange {
+    /// The dispatcher found that it must be disabled; the registry makes it so.
+    Disabled(DisabledReason),
+    /// The registry removed the subscription; what has not been delivered is cancelled.
+    Removed,
+}

@@ -1,0 +1,112 @@
+//! What the engine needs to know beside an event's bytes, as one short header.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::slug::Slug;
+use crate::timestamp::Timestamp;
+
+/// Travels with every event and delivery as header [`super::header::META`].
+///
+/// One header and not seven: a header map costs a hash and an allocation per entry, on both sides of every hop.
+/// Text form: `site=sUkLWZg;at=1772443800000`, then only what is set of `exp`, `due`, `att` and `park`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Meta {
+    /// The event's site.
+    pub site: Slug,
+    /// When ingest accepted the event.
+    pub accepted_at: Timestamp,
+    /// Its `expirytime`.
+    pub expires_at: Option<Timestamp>,
+    /// Its `intendeddeliverytime`.
+    pub intended_at: Option<Timestamp>,
+    /// On a delivery: the number of the attempt that this message asks for, from 1.
+    pub attempt: u32,
+    /// On a delivery: how often it was put off since the last attempt.
+    pub parked: u32,
+}
+
+/// The header does not hold what we write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a Slip-Meta header")]
+pub struct NotMeta;
+
+impl Meta {
+    /// What is known when an event is accepted.
+    pub fn new(site: Slug, accepted_at: Timestamp) -> Self {
+        Self { site, accepted_at, expires_at: None, intended_at: None, attempt: 1, parked: 0 }
+    }
+}
+
+impl fmt::Display for Meta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "site={};at={}", self.site, self.accepted_at.as_millis())?;
+        if let Some(expires_at) = self.expires_at {
+            write!(f, ";exp={}", expires_at.as_millis())?;
+        }
+        if let Some(intended_at) = self.intended_at {
+            write!(f, ";due={}", intended_at.as_millis())?;
+        }
+        if self.attempt != 1 {
+            write!(f, ";att={}", self.attempt)?;
+        }
+        if self.parked != 0 {
+            write!(f, ";park={}", self.parked)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Meta {
+    type Err = NotMeta;
+
+    /// Unknown names are skipped, so that a newer writer does not stop an older reader.
+    fn from_str(text: &str) -> Result<Self, NotMeta> {
+        let time = |value: &str| value.parse().map(Timestamp::from_millis).map_err(|_| NotMeta);
+        let (mut site, mut accepted_at) = (None, None);
+        let (mut expires_at, mut intended_at, mut attempt, mut parked) = (None, None, 1, 0);
+        for pair in text.split(';') {
+            let (name, value) = pair.split_once('=').ok_or(NotMeta)?;
+            match name {
+                "site" => site = Some(value.parse().map_err(|_| NotMeta)?),
+                "at" => accepted_at = Some(time(value)?),
+                "exp" => expires_at = Some(time(value)?),
+                "due" => intended_at = Some(time(value)?),
+                "att" => attempt = value.parse().map_err(|_| NotMeta)?,
+                "park" => parked = value.parse().map_err(|_| NotMeta)?,
+                _ => {}
+            }
+        }
+        let (site, accepted_at) = (site.ok_or(NotMeta)?, accepted_at.ok_or(NotMeta)?);
+        Ok(Self { site, accepted_at, expires_at, intended_at, attempt, parked })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_survives_text() {
+        let plain = Meta::new("sUkLWZg".parse().unwrap(), Timestamp::from_millis(1_772_443_800_000));
+        assert_eq!(plain.to_string(), "site=sUkLWZg;at=1772443800000");
+        let full = Meta {
+            expires_at: Some(Timestamp::from_millis(-5)),
+            intended_at: Some(Timestamp::from_millis(7)),
+            attempt: 3,
+            parked: 2,
+            ..plain.clone()
+        };
+        for meta in [plain, full] {
+            assert_eq!(meta.to_string().parse(), Ok(meta));
+        }
+    }
+
+    #[test]
+    fn what_we_did_not_write_is_refused() {
+        for text in ["", "site=sUkLWZg", "at=1", "site=x;at=1", "site=sUkLWZg;at=soon", "site=sUkLWZg;at=1;att=-1"] {
+            assert_eq!(text.parse::<Meta>(), Err(NotMeta), "{text}");
+        }
+        assert!("site=sUkLWZg;at=1;new=thing".parse::<Meta>().is_ok());
+    }
+}

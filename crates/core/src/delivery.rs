@@ -1,0 +1,265 @@
+//! A delivery's states, and the two decisions about it: may an attempt start, and what follows it (SPEC 4.1, DESIGN 3.4).
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::{Answer, Verdict, classify};
+use crate::config::{EndpointState, Subscription, Surface};
+use crate::retry::RetrySchedule;
+use crate::timestamp::Timestamp;
+
+/// Where a delivery is in its life (SPEC 4.1).
+///
+/// `in_flight` is not among them: it lasts as long as a request, and writing it down would cost as much as the
+/// attempt's own record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// Due or not yet due; no attempt was made.
+    Scheduled,
+    /// An attempt failed; another will follow.
+    RetryWait,
+    /// A receiver took it.
+    Succeeded,
+    /// A final answer: it will not be sent again.
+    Failed,
+    /// No attempts are left.
+    Exhausted,
+    /// `expirytime` passed first.
+    Expired,
+    /// The endpoint was removed or disabled first.
+    Cancelled,
+}
+
+impl DeliveryState {
+    /// All states.
+    pub const ALL: [Self; 7] = [
+        Self::Scheduled,
+        Self::RetryWait,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Exhausted,
+        Self::Expired,
+        Self::Cancelled,
+    ];
+
+    /// The state's text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::RetryWait => "retry_wait",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Exhausted => "exhausted",
+            Self::Expired => "expired",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The state named by [`DeliveryState::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+
+    /// Whether nothing follows this state (N5).
+    pub const fn is_terminal(self) -> bool {
+        !matches!(self, Self::Scheduled | Self::RetryWait)
+    }
+}
+
+/// Why a delivery is in its state, where the state alone does not say. A closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The receiver answered 410.
+    EndpointGone,
+    /// The endpoint is disabled.
+    EndpointDisabled,
+    /// The subscription no longer exists.
+    SubscriptionRemoved,
+    /// The receiver's answer is final.
+    FinalAnswer,
+    /// `expirytime` passed.
+    ExpiryTime,
+    /// The schedule has no attempt left.
+    NoAttemptsLeft,
+    /// The receiver asked for less, so this delivery waits without an attempt.
+    EndpointSlowed,
+    /// The endpoint has as many deliveries in hand as it may, so this one waits without an attempt.
+    EndpointBusy,
+}
+
+impl Reason {
+    const ALL: [Self; 8] = [
+        Self::EndpointGone,
+        Self::EndpointDisabled,
+        Self::SubscriptionRemoved,
+        Self::FinalAnswer,
+        Self::ExpiryTime,
+        Self::NoAttemptsLeft,
+        Self::EndpointSlowed,
+        Self::EndpointBusy,
+    ];
+
+    /// The reason's text.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EndpointGone => "endpoint_gone",
+            Self::EndpointDisabled => "endpoint_disabled",
+            Self::SubscriptionRemoved => "subscription_removed",
+            Self::FinalAnswer => "final_answer",
+            Self::ExpiryTime => "expiry_time",
+            Self::NoAttemptsLeft => "no_attempts_left",
+            Self::EndpointSlowed => "endpoint_slowed",
+            Self::EndpointBusy => "endpoint_busy",
+        }
+    }
+
+    /// The reason named by [`Reason::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+}
+
+/// Whether an attempt may start now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// It may.
+    Open,
+    /// It may not, and never will: the delivery ends.
+    End(DeliveryState, Reason),
+}
+
+/// The gate before every attempt (DESIGN 3.4, N4, N13). Correctness rests here, not on any scheduler.
+pub fn gate(subscription: Option<&Subscription>, expires_at: Option<Timestamp>, now: Timestamp) -> Gate {
+    // An endpoint that is gone explains more than an event that has also expired meanwhile.
+    match subscription.map(|subscription| subscription.state) {
+        None => return Gate::End(DeliveryState::Cancelled, Reason::SubscriptionRemoved),
+        Some(EndpointState::Disabled(_)) => return Gate::End(DeliveryState::Cancelled, Reason::EndpointDisabled),
+        Some(EndpointState::Active) => {}
+    }
+    match expires_at {
+        Some(expires_at) if now >= expires_at => Gate::End(DeliveryState::Expired, Reason::ExpiryTime),
+        _ => Gate::Open,
+    }
+}
+
+/// What follows an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The delivery ends.
+    End {
+        /// In which state.
+        state: DeliveryState,
+        /// Why, if the state does not say.
+        reason: Option<Reason>,
+        /// Whether the endpoint is to be disabled (410).
+        disable: bool,
+    },
+    /// Another attempt, not before `at`.
+    Retry {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// An attempt that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Attempted<'a> {
+    /// Which attempt it was, from 1.
+    pub number: u32,
+    /// What came back.
+    pub answer: &'a Answer,
+    /// When it ended.
+    pub ended_at: Timestamp,
+}
+
+/// Decides what follows an attempt, and for how long the endpoint asked to be left alone, if it did (SPEC 4.2, 4.3).
+///
+/// `jitter` in 0..1. An attempt that would start at or after `expirytime` is still scheduled: the gate ends it there
+/// as `expired`, which is what it is.
+pub fn after_attempt(
+    surface: Surface,
+    schedule: &RetrySchedule,
+    attempted: Attempted<'_>,
+    jitter: f64,
+) -> (Next, Option<SlowDown>) {
+    let Attempted { number, answer, ended_at } = attempted;
+    let end = |state, reason, disable| Next::End { state, reason, disable };
+    match classify(surface, answer, ended_at) {
+        Verdict::Success => (end(DeliveryState::Succeeded, None, false), None),
+        Verdict::Final => (end(DeliveryState::Failed, Some(Reason::FinalAnswer), false), None),
+        Verdict::Gone => (end(DeliveryState::Failed, Some(Reason::EndpointGone), true), None),
+        Verdict::Retry { floor, slow } => {
+            let next = match schedule.delay_before(number + 1, jitter, floor) {
+                Some(delay) => Next::Retry { at: ended_at.after(delay) },
+                None => end(DeliveryState::Exhausted, Some(Reason::NoAttemptsLeft), false),
+            };
+            (next, slow.then_some(SlowDown { asked: floor }))
+        }
+    }
+}
+
+/// The receiver asked for less (429, 502, 503, 504).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowDown {
+    /// For how long, if it said so; otherwise see [`crate::retry::slow_down`].
+    pub asked: Option<Duration>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::ErrorCode;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_772_443_800_000);
+
+    fn after(number: u32, result: Result<u16, ErrorCode>, retry_after: Option<&str>) -> (Next, Option<SlowDown>) {
+        let answer = Answer { result, retry_after: retry_after.map(str::to_owned), body: Vec::new() };
+        let attempted = Attempted { number, answer: &answer, ended_at: NOW };
+        after_attempt(Surface::Slipstream, &RetrySchedule::default(), attempted, 0.0)
+    }
+
+    #[test]
+    fn retry_after_is_a_floor_never_a_ceiling() {
+        let seven = SlowDown { asked: Some(Duration::from_secs(7)) };
+        assert_eq!(after(1, Ok(503), Some("7")), (Next::Retry { at: NOW.after(Duration::from_secs(7)) }, Some(seven)));
+        assert_eq!(
+            after(2, Ok(503), Some("7")),
+            (Next::Retry { at: NOW.after(Duration::from_secs(300)) }, Some(seven))
+        );
+    }
+
+    #[test]
+    fn the_tenth_failure_exhausts() {
+        let exhausted =
+            Next::End { state: DeliveryState::Exhausted, reason: Some(Reason::NoAttemptsLeft), disable: false };
+        assert_eq!(after(10, Err(ErrorCode::Connect), None), (exhausted, None));
+        assert!(matches!(after(9, Err(ErrorCode::Connect), None), (Next::Retry { .. }, None)));
+    }
+
+    #[test]
+    fn a_410_disables_the_endpoint() {
+        assert!(matches!(after(1, Ok(410), None).0, Next::End { disable: true, state: DeliveryState::Failed, .. }));
+    }
+
+    #[test]
+    fn no_attempt_starts_at_or_after_expiry_or_without_a_subscription() {
+        let subscription = crate::matching::tests::subscription("communications.letter.created");
+        let gate_at = |expires: i64| gate(Some(&subscription), Some(Timestamp::from_millis(expires)), NOW);
+        assert_eq!(gate_at(NOW.as_millis() + 1), Gate::Open);
+        assert_eq!(gate_at(NOW.as_millis()), Gate::End(DeliveryState::Expired, Reason::ExpiryTime));
+        assert_eq!(gate(None, None, NOW), Gate::End(DeliveryState::Cancelled, Reason::SubscriptionRemoved));
+    }
+
+    #[test]
+    fn names_and_states_are_inverse() {
+        for state in DeliveryState::ALL {
+            assert_eq!(DeliveryState::from_name(state.as_str()), Some(state));
+        }
+        for reason in Reason::ALL {
+            assert_eq!(Reason::from_name(reason.as_str()), Some(reason));
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One type per identity, so that no two ids can be swapped by mistake.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::slug::Slug;
+use crate::timestamp::Timestamp;
+
+/// The length of an [`EventKey`] in characters.
+pub const EVENT_KEY_LEN: usize = 22;
+
+/// Which event: the first 22 characters of base64url(sha256(site, source, id)) (DESIGN 3.1, SPEC 4.7).
+///
+/// Equal for every repeat of an event. Safe as a subject token and a message id, whatever the publisher wrote.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventKey([u8; EVENT_KEY_LEN]);
+
+/// The text is not an event key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not an event key ({EVENT_KEY_LEN} characters of base64url)")]
+pub struct NotAnEventKey;
+
+impl EventKey {
+    /// The key of the event that `source` and `id` identify within `site`.
+    pub fn new(site: &Slug, source: &str, id: &str) -> Self {
+        let mut hash = Sha256::new();
+        // Each part is preceded by its length, so that no two triples have the same bytes.
+        for part in [site.as_str(), source, id] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let mut text = [0; 43]; // 32 bytes in base64 without padding
+        URL_SAFE_NO_PAD.encode_slice(hash.finalize(), &mut text).expect("32 bytes encode to 43 characters");
+        let mut key = [0; EVENT_KEY_LEN];
+        key.copy_from_slice(&text[..EVENT_KEY_LEN]);
+        Self(key)
+    }
+
+    /// The key's text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).expect("a key holds base64url characters only")
+    }
+}
+
+impl FromStr for EventKey {
+    type Err = NotAnEventKey;
+
+    fn from_str(text: &str) -> Result<Self, NotAnEventKey> {
+        let key: [u8; EVENT_KEY_LEN] = text.as_bytes().try_into().map_err(|_| NotAnEventKey)?;
+        let is_base64url = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if key.iter().all(is_base64url) { Ok(Self(key)) } else { Err(NotAnEventKey) }
+    }
+}
+
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventKey({})", self.as_str())
+    }
+}
+
+impl Serialize for EventKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for EventKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Declares an id that is a UUID, printed in lower case with hyphens (SPEC 2.1).
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                text.parse().map(Self)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// An API account: who publishes and subscribes.
+    AccountId
+}
+uuid_id! {
+    /// A subscription: who wants which events at which endpoint.
+    SubscriptionId
+}
+uuid_id! {
+    /// A delivery: one event to one subscription.
+    DeliveryId
+}
+
+impl DeliveryId {
+    /// The id of the delivery of event `key`, accepted at `accepted_at`, to `subscription`.
+    ///
+    /// Derived, not drawn: routing an event twice makes the same delivery and so the same webhook id, whatever
+    /// crashed in between (N6). The form is a UUIDv7 (RFC 9562): 48 bits of time, then hash in place of chance.
+    pub fn derive(accepted_at: Timestamp, subscription: SubscriptionId, key: &EventKey) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(subscription.0.as_bytes());
+        hash.update(key.0);
+        let hash = hash.finalize();
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&accepted_at.as_millis().to_be_bytes()[2..]);
+        bytes[6..].copy_from_slice(&hash[..10]);
+        bytes[6] = (bytes[6] & 0x0f) | 0x70;
+        bytes[8] = (bytes[8] & 0x3f) | 0x80;
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The `webhook-id` of this delivery: `msg_` and 32 hex digits, constant over attempts (SPEC 4.6).
+    pub fn webhook_id(self) -> String {
+        format!("msg_{}", self.0.simple())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site() -> Slug {
+        "s8n6EzC".parse().unwrap()
+    }
+
+    #[test]
+    fn parts_do_not_run_into_each_other() {
+        assert_ne!(EventKey::new(&site(), "ab", "c"), EventKey::new(&site(), "a", "bc"));
+    }
+
+    #[test]
+    fn keys_survive_text() {
+        let key = EventKey::new(&site(), "https://post.example/letters", "1");
+        assert_eq!(key.to_string().parse(), Ok(key));
+        assert_eq!("short".parse::<EventKey>(), Err(NotAnEventKey));
+        assert_eq!("a.b*c>d e f g h i j k l".parse::<EventKey>(), Err(NotAnEventKey));
+    }
+
+    #[test]
+    fn the_same_event_and_subscription_make_the_same_delivery() {
+        let key = EventKey::new(&site(), "https://post.example/letters", "1");
+        let (at, subscription) = (Timestamp::from_millis(1_772_443_800_500), SubscriptionId(Uuid::nil()));
+        let delivery = DeliveryId::derive(at, subscription, &key);
+        assert_eq!(delivery, DeliveryId::derive(at, subscription, &key));
+        assert_ne!(delivery, DeliveryId::derive(at, SubscriptionId(Uuid::max()), &key));
+        assert_eq!(delivery.0.get_version_num(), 7);
+        let webhook_id = delivery.webhook_id();
+        assert!(webhook_id.len() == 36 && webhook_id.starts_with("msg_") && !webhook_id.contains('.'));
+    }
+}

@@ -1,0 +1,36 @@
+//! The domain of Slipstream: events, subscriptions, deliveries, and every decision about them.
+//!
+//! Nothing here opens a socket, reads a clock or draws a random number: time and randomness come in as
+//! arguments, so each decision can be tested, replayed and simulated. Bytes become domain values once,
+//! at the edge, by [`event`] and [`slipstream`]; past that point nothing is re-checked.
+//!
+//! Where to look:
+//!
+//! | question | module |
+//! | --- | --- |
+//! | what an event is, and how it is read and written | [`event`] |
+//! | which events the Slipstream surface accepts | [`slipstream`] |
+//! | who receives an event | [`matching`] |
+//! | what an answer means | [`answer`] |
+//! | when the next attempt is | [`retry`] |
+//! | whether an attempt may start, and what follows it | [`delivery`] |
+//! | how a webhook is signed | [`signing`] |
+//! | what travels on the bus | [`contract`], [`config`] |
+
+pub mod answer;
+pub mod config;
+pub mod contract;
+pub mod delivery;
+pub mod event;
+pub mod feature;
+pub mod ids;
+pub mod lane;
+pub mod limits;
+pub mod matching;
+pub mod problem;
+pub mod retry;
+pub mod signing;
+pub mod slipstream;
+pub mod slug;
+pub mod timestamp;
+pub mod trace;

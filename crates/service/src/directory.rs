@@ -1,0 +1,82 @@
+//! What people configured, as this process knows it: an immutable [`Snapshot`] behind an atomic pointer.
+//!
+//! The registry writes the `config` bucket; [`Directory::watch`] reads its initial values, answers with them, and a
+//! task keeps up with the changes. Readers never wait and never see half a change. When the watch is lost it is begun
+//! anew and read to its end before the pointer moves, so the last good snapshot serves meanwhile and a deletion that
+//! was missed is seen as absence.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use arc_swap::{ArcSwap, Guard};
+use slipstream_bus::Bus;
+use tokio::sync::watch;
+
+use crate::lifecycle::Context;
+
+mod apply;
+mod snapshot;
+mod watching;
+
+pub use snapshot::Snapshot;
+
+/// The newest snapshot. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub struct Directory {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    current: ArcSwap<Snapshot>,
+    /// Counts the snapshots, for those who wait for a change.
+    changes: watch::Sender<u64>,
+}
+
+impl Directory {
+    /// Reads the `config` bucket and keeps up with it until the process has drained. Returns when the initial values
+    /// are in. Adds a check, that is ready while the watch stands.
+    ///
+    /// # Errors
+    /// When the bucket cannot be read to the end of its initial values.
+    pub async fn watch(bus: &Bus, ctx: &Context) -> anyhow::Result<Self> {
+        let check = ctx.health.add("directory");
+        let bucket = bus.config_bucket();
+        let watching = watching::Watching::begin(&bucket).await.context("cannot read the config bucket")?;
+        let directory = Self::new(watching.snapshot());
+        check.set_ready();
+        let task = watching::keep_up(bucket, watching, directory.clone(), check);
+        let drained = ctx.drained.clone();
+        ctx.spawn("directory", async move {
+            tokio::select! { () = drained.cancelled() => Ok(()), () = task => Ok(()) }
+        });
+        Ok(directory)
+    }
+
+    /// A directory that changes only by [`Directory::replace`]; for tests and tools without a bus.
+    pub fn new(snapshot: Snapshot) -> Self {
+        let shared = Shared { current: ArcSwap::from_pointee(snapshot), changes: watch::Sender::new(0) };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The newest snapshot, for a short look: do not keep it across an `await`.
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.shared.current.load()
+    }
+
+    /// The newest snapshot, to keep.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.current.load_full()
+    }
+
+    /// Tells when there is a newer snapshot: the value is a count of them.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Puts a newer snapshot in place, for all clones.
+    pub fn replace(&self, snapshot: Snapshot) {
+        self.shared.current.store(Arc::new(snapshot));
+        self.shared.changes.send_modify(|count| *count += 1);
+    }
+}

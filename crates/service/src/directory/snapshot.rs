@@ -1,0 +1,51 @@
+//! One state of everything configured.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use slipstream_core::config::{Account, Organisation, Record, Site};
+use slipstream_core::ids::AccountId;
+use slipstream_core::matching::MatchIndex;
+use slipstream_core::slug::Slug;
+
+use super::apply::Records;
+
+/// Everything configured, at one moment. Parts that a change does not touch are shared with the snapshot before.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub(super) organisations: Arc<HashMap<Slug, Arc<Organisation>>>,
+    pub(super) sites: Arc<HashMap<Slug, Arc<Site>>>,
+    pub(super) accounts: Arc<HashMap<AccountId, Arc<Account>>>,
+    pub(super) subscriptions: Arc<MatchIndex>,
+}
+
+impl Snapshot {
+    /// The snapshot of these records; of two with the same key, the one of the higher revision.
+    pub fn from_records(records: impl IntoIterator<Item = Record>) -> Self {
+        let mut state = Records::default();
+        for record in records {
+            state.put(record);
+        }
+        state.snapshot()
+    }
+
+    /// The organisation with this slug.
+    pub fn organisation(&self, slug: &Slug) -> Option<&Arc<Organisation>> {
+        self.organisations.get(slug)
+    }
+
+    /// The site with this slug.
+    pub fn site(&self, slug: &Slug) -> Option<&Arc<Site>> {
+        self.sites.get(slug)
+    }
+
+    /// The account with this id.
+    pub fn account(&self, id: AccountId) -> Option<&Arc<Account>> {
+        self.accounts.get(&id)
+    }
+
+    /// All subscriptions, ready to be matched.
+    pub fn subscriptions(&self) -> &MatchIndex {
+        &self.subscriptions
+    }
+}

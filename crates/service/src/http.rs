@@ -1,0 +1,34 @@
+//! The accept loop: HTTP/1.1 and HTTP/2 with a limit on everything a stranger can make grow (THREATS 7).
+//!
+//! axum's own `serve` has no limit on the time of a head, on connections, or on their idle time, so this replaces it.
+//! One task per connection; one timer per connection, that fires at most every `head_timeout`; nothing is locked and
+//! nothing allocated per request beyond what hyper and axum do themselves.
+//!
+//! | limit | where |
+//! | --- | --- |
+//! | connections, per address | [`serve`] |
+//! | time of a head, idle time | [`mod@activity`], watched by [`mod@connection`] |
+//! | bytes and fields of a head | hyper for HTTP/1.1 (431), [`App`] for both |
+//! | streams of one HTTP/2 connection | hyper |
+//! | bytes, time and encoding of a body, all bodies in memory | [`read_body`] |
+
+mod activity;
+mod app;
+mod body;
+mod connection;
+mod gate;
+mod server;
+
+pub use app::App;
+pub use body::{BODIES_BYTES_MAX, read_body};
+pub(crate) use body::report_bodies;
+pub use server::serve;
+
+pub(crate) use app::panic_message;
+
+/// Bytes of a request's head. Beyond: 431.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Fields of a request's head. Beyond: 431.
+pub const HEAD_FIELDS_MAX: usize = 100;
+/// Streams at once of one HTTP/2 connection; further ones are refused.
+pub const STREAMS_MAX: u32 = 100;

@@ -1,0 +1,182 @@
+//! Reads a request's body within its limits (THREATS 7).
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use slipstream_core::problem::{Problem, ProblemKind};
+
+use crate::names;
+
+/// Bytes of all request bodies of the process in memory together. Beyond: 503.
+pub const BODIES_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Bytes of a refused body that are read and thrown away, so that the answer reaches a sender that reads only after
+/// it has written everything: closing a socket with unread bytes takes the answer with it.
+const DISCARD_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// How long that may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+static BUDGET: Budget = Budget::new(BODIES_BYTES_MAX);
+
+/// The whole body of a request, at most `limit` bytes, arrived within `timeout`.
+///
+/// A body that comes in one piece is not copied. The bytes count against [`BODIES_BYTES_MAX`] until the last clone of
+/// the result is dropped.
+///
+/// # Errors
+/// 415 for any `Content-Encoding` but `identity` (bodies are never unpacked), 413 beyond `limit` (before reading, if
+/// `Content-Length` says so), 408 after `timeout`, 503 when the process holds too many bodies, 400 when the body
+/// breaks off.
+pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
+    read_within(headers, body, limit, timeout, &BUDGET).await
+}
+
+async fn read_within(
+    headers: &HeaderMap,
+    mut body: Body,
+    limit: usize,
+    timeout: Duration,
+    budget: &'static Budget,
+) -> Result<Bytes, Problem> {
+    let refusal = if !is_identity(headers) {
+        Problem::new(ProblemKind::UnsupportedMediaType, "content encodings other than identity are not accepted")
+    } else if body.size_hint().lower() > limit as u64 {
+        too_large(limit)
+    } else {
+        match tokio::time::timeout(timeout, collect(&mut body, limit, budget)).await {
+            Ok(Ok(bytes)) => return Ok(bytes),
+            Ok(Err(problem)) => problem,
+            Err(_) => return Err(Problem::new(ProblemKind::RequestTimeout, "the body did not arrive in time")),
+        }
+    };
+    // A sender that asked first has sent nothing, and will not if we do not read.
+    if !headers.contains_key(header::EXPECT) {
+        let _ = tokio::time::timeout(DISCARD_TIMEOUT, discard(&mut body)).await;
+    }
+    Err(refusal)
+}
+
+fn is_identity(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::new(ProblemKind::TooLarge, format!("the body is larger than {limit} bytes"))
+}
+
+async fn collect(body: &mut Body, limit: usize, budget: &'static Budget) -> Result<Bytes, Problem> {
+    let mut share = Share { budget, bytes: 0 };
+    let Some(first) = next_piece(body, &mut share, limit).await? else { return Ok(Bytes::new()) };
+    if body.is_end_stream() {
+        return Ok(share.hold(first));
+    }
+    let Some(second) = next_piece(body, &mut share, limit).await? else { return Ok(share.hold(first)) };
+    // The hint is the sender's claim, so it only saves growing: it is within the limit, or the body was refused.
+    let hint = (body.size_hint().lower() as usize).min(limit);
+    let mut whole = BytesMut::with_capacity(first.len() + second.len() + hint);
+    whole.extend_from_slice(&first);
+    whole.extend_from_slice(&second);
+    drop((first, second));
+    while let Some(piece) = next_piece(body, &mut share, limit).await? {
+        whole.extend_from_slice(&piece);
+    }
+    Ok(share.hold(whole.freeze()))
+}
+
+/// The next bytes, counted; `None` at the end.
+async fn next_piece(body: &mut Body, share: &mut Share, limit: usize) -> Result<Option<Bytes>, Problem> {
+    loop {
+        let Some(frame) = body.frame().await else { return Ok(None) };
+        let frame = frame.map_err(|_| Problem::new(ProblemKind::BadRequest, "the body broke off or is malformed"))?;
+        // Trailers are not for us.
+        let Ok(piece) = frame.into_data() else { continue };
+        if piece.is_empty() {
+            continue;
+        }
+        if share.bytes + piece.len() > limit {
+            return Err(too_large(limit));
+        }
+        if !share.grow(piece.len()) {
+            return Err(Problem::new(ProblemKind::Unavailable, "too many requests are being read at once"));
+        }
+        return Ok(Some(piece));
+    }
+}
+
+async fn discard(body: &mut Body) {
+    let mut bytes = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > DISCARD_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+/// What all bodies together may take. Counted as bytes arrive: a claim in `Content-Length` reserves nothing, or a few
+/// senders of nothing could shut out everybody.
+#[derive(Debug)]
+struct Budget {
+    max: usize,
+    used: AtomicUsize,
+}
+
+impl Budget {
+    const fn new(max: usize) -> Self {
+        Self { max, used: AtomicUsize::new(0) }
+    }
+}
+
+/// One body's part of the budget; given back when dropped.
+#[derive(Debug)]
+struct Share {
+    budget: &'static Budget,
+    bytes: usize,
+}
+
+impl Share {
+    /// Takes more of the budget; false if there is not enough left.
+    fn grow(&mut self, bytes: usize) -> bool {
+        if self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes > self.budget.max {
+            self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        self.bytes += bytes;
+        true
+    }
+
+    /// Ties the share to the bytes it is for.
+    fn hold(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Held { bytes, _share: self })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes with their share of the budget.
+struct Held {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Puts the bytes of all bodies in memory into the metrics.
+pub(crate) fn report_bodies() {
+    metrics::gauge!(names::HTTP_SERVER_BODY_BYTES).set(BUDGET.used.load(Ordering::Relaxed) as f64);
+}
+
+#[cfg(test)]
+mod tests;

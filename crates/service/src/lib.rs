@@ -1,0 +1,37 @@
+//! What every service shares: config, telemetry, lifecycle, accept loop, auth, problem answers, health.
+//!
+//! A service is a library with a `start(config, &Context) -> Router`. It connects what it needs, spawns its loops with
+//! [`Context::spawn`], adds its checks to [`Context::health`] and returns its routes. [`run`] does the rest: signals,
+//! the listener, the accept loop with its limits, health routes and the drain. One process may hold several services:
+//! they share one [`Context`], and the first failure stops them all.
+//!
+//! Where to look:
+//!
+//! | question | module |
+//! | --- | --- |
+//! | where a setting comes from | [`config`] |
+//! | what happens at start and stop | [`lifecycle`] |
+//! | which limits a connection, a head and a body have | [`http`] |
+//! | how a refusal is told | [`problem`] |
+//! | who may do what | [`auth`] |
+//! | what other services configured | [`directory`] |
+//! | what is logged, traced and counted | [`telemetry`], [`metrics`], [`names`] |
+
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod directory;
+pub mod health;
+pub mod http;
+pub mod lifecycle;
+pub mod metrics;
+pub mod names;
+pub mod problem;
+pub mod telemetry;
+pub mod trace;
+
+pub use directory::Directory;
+pub use http::serve;
+pub use lifecycle::{Context, run};
+pub use problem::ApiError;
+pub use trace::RequestTrace;

@@ -1,0 +1,39 @@
+//! Names of metrics, attributes and span targets, in one place: messaging names are not yet stable upstream and will
+//! move once (STYLE 8). No id is ever the value of a metric's attribute.
+//!
+//! Span *fields* must be written literally where a span is made, so only their recording by name uses a constant.
+
+/// What the target of a hot-path span begins with. Such spans are made with
+/// `debug_span!(target: "slipstream::span::<where>", …)`: logs leave them out, and they cost nothing unless traces are
+/// exported.
+pub const SPAN_TARGET: &str = "slipstream::span";
+/// The target of the accept loop's request spans.
+pub const SPAN_TARGET_HTTP: &str = "slipstream::span::http";
+
+/// Field: overrides a span's name in the export.
+pub const OTEL_NAME: &str = "otel.name";
+/// Field: the route's template.
+pub const HTTP_ROUTE: &str = "http.route";
+/// Field and attribute: the status.
+pub const HTTP_RESPONSE_STATUS_CODE: &str = "http.response.status_code";
+/// Attribute: the first digit of the status, `2xx` to `5xx`.
+pub const HTTP_RESPONSE_STATUS_CLASS: &str = "http_response_status_class";
+/// Attribute: why something was refused or failed; a closed set.
+pub const ERROR_TYPE: &str = "error_type";
+/// Attribute: the lane of an event or delivery.
+pub const LANE: &str = "lane";
+/// Attribute: what became of something; a closed set.
+pub const OUTCOME: &str = "outcome";
+
+/// Histogram, seconds: from a request's head read to its answer's head ready, by [`HTTP_RESPONSE_STATUS_CLASS`].
+pub const HTTP_SERVER_REQUEST_DURATION: &str = "http_server_request_duration_seconds";
+/// Gauge: connections open.
+pub const HTTP_SERVER_CONNECTIONS: &str = "http_server_connections";
+/// Counter: connections closed as they came, by [`ERROR_TYPE`] (`connections_max`, `connections_per_address_max`).
+pub const HTTP_SERVER_CONNECTIONS_REFUSED: &str = "http_server_connections_refused_total";
+/// Gauge, bytes: request bodies in memory.
+pub const HTTP_SERVER_BODY_BYTES: &str = "http_server_body_bytes";
+/// Gauge: subscriptions in the directory.
+pub const DIRECTORY_SUBSCRIPTIONS: &str = "slipstream_directory_subscriptions";
+/// Counter: times the directory's watch was lost and begun anew.
+pub const DIRECTORY_WATCHES_LOST: &str = "slipstream_directory_watches_lost_total";

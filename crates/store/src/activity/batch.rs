@@ -1,0 +1,203 @@
+//! What a batch of messages says, merged to one record per row.
+
+use std::cmp::Ordering;
+
+use slipstream_core::answer::ErrorCode;
+use slipstream_core::config::Surface;
+use slipstream_core::delivery::{DeliveryState, Reason};
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::lane::{Lane, Visibility};
+use slipstream_core::contract::Skipped;
+use slipstream_core::slug::Slug;
+use slipstream_core::timestamp::Timestamp;
+
+use super::code::Code as _;
+use super::quarantine::Quarantined;
+
+/// An accepted event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventRecord {
+    /// When it was accepted.
+    pub accepted_at: Timestamp,
+    /// Which event.
+    pub key: EventKey,
+    /// Its site.
+    pub site: Slug,
+    /// Its `source`.
+    pub source: String,
+    /// Its `id`.
+    pub id: String,
+    /// Its `type`.
+    pub event_type: String,
+    /// Its `subject`.
+    pub subject: Option<String>,
+    /// Its visibility.
+    pub visibility: Visibility,
+    /// Its lane.
+    pub lane: Lane,
+    /// Its `intendeddeliverytime`.
+    pub intended_at: Option<Timestamp>,
+    /// Its `expirytime`.
+    pub expires_at: Option<Timestamp>,
+    /// When it was routed; none while it is held.
+    pub routed_at: Option<Timestamp>,
+    /// Which subscriptions of its site do not receive it, and why.
+    pub skipped: Vec<Skipped>,
+}
+
+impl EventRecord {
+    /// Whether this record replaces `other`, which speaks of the same event: the one routed last does.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.routed_at > other.routed_at
+    }
+}
+
+/// Where a delivery is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRecord {
+    /// Which delivery.
+    pub id: DeliveryId,
+    /// The event's site.
+    pub site: Slug,
+    /// The event.
+    pub event_key: EventKey,
+    /// To whom.
+    pub subscription: SubscriptionId,
+    /// By which interface.
+    pub surface: Surface,
+    /// The lane it travels in.
+    pub lane: Lane,
+    /// Its state.
+    pub state: DeliveryState,
+    /// Why, where the state does not say.
+    pub reason: Option<Reason>,
+    /// When the next attempt is, if there is one and it is known.
+    pub next_attempt_at: Option<Timestamp>,
+    /// When it came into this state.
+    pub updated_at: Timestamp,
+}
+
+/// The first 48 bits of a delivery's id: when its event was accepted ([`DeliveryId::derive`]).
+pub(super) fn created_at(id: DeliveryId) -> Timestamp {
+    Timestamp::from_millis((id.0.as_u128() >> 80) as i64)
+}
+
+impl DeliveryRecord {
+    /// When its event was accepted.
+    pub fn created_at(&self) -> Timestamp {
+        created_at(self.id)
+    }
+
+    /// Whether this record replaces `other`, which speaks of the same delivery.
+    ///
+    /// A final state replaces one that is not; `succeeded` replaces every other final state and is replaced by none;
+    /// of two that are not final, the later. This is a total order, so records may come in any order and any number
+    /// of times: the highest stays. `record` has the same rule in SQL.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        self.precedence() > other.precedence()
+    }
+
+    fn precedence(&self) -> (i16, i64, i16, i16, i64) {
+        let state = self.state.code();
+        let finality = if self.state.is_terminal() { state } else { 0 };
+        let reason = self.reason.map_or(0, |reason| reason.code());
+        let next_attempt = self.next_attempt_at.map_or(0, Timestamp::as_millis);
+        (finality, self.updated_at.as_millis(), state, reason, next_attempt)
+    }
+}
+
+/// One HTTP request and its outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Of which delivery.
+    pub delivery: DeliveryId,
+    /// Which attempt, from 1.
+    pub number: u32,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// How long it took, in microseconds.
+    pub duration_us: u64,
+    /// The status, if there was an answer.
+    pub status: Option<u16>,
+    /// Why there was none.
+    pub error: Option<ErrorCode>,
+    /// The first bytes of the answer's body.
+    pub response: Option<Vec<u8>>,
+}
+
+impl AttemptRecord {
+    /// Whether this record replaces `other` of the same number: after a crash an attempt is made again, and the one
+    /// that was made last counts.
+    pub fn supersedes(&self, other: &Self) -> bool {
+        (self.started_at, self.duration_us) > (other.started_at, other.duration_us)
+    }
+}
+
+/// A subscription that was removed: what it has not received is cancelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Removal {
+    /// Whose deliveries.
+    pub subscription: SubscriptionId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is to be written together.
+///
+/// [`Batch::merge`] leaves one record per row, in the order of the primary keys: PostgreSQL refuses to touch a row
+/// twice in one statement, two writers that take their locks in the same order do not block each other, and rows in
+/// order are cheaper to insert.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Events.
+    pub events: Vec<EventRecord>,
+    /// Deliveries.
+    pub deliveries: Vec<DeliveryRecord>,
+    /// Attempts.
+    pub attempts: Vec<AttemptRecord>,
+    /// Subscriptions that were removed.
+    pub removals: Vec<Removal>,
+    /// Messages that nobody could read.
+    pub quarantined: Vec<Quarantined>,
+}
+
+impl Batch {
+    /// How many records it holds.
+    pub fn len(&self) -> usize {
+        self.events.len()
+            + self.deliveries.len()
+            + self.attempts.len()
+            + self.removals.len()
+            + self.quarantined.len()
+    }
+
+    /// Whether it holds none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps, of all records for one row, the one that supersedes the others.
+    pub fn merge(&mut self) {
+        merge(&mut self.events, |a, b| (a.accepted_at, a.key).cmp(&(b.accepted_at, b.key)), EventRecord::supersedes);
+        merge(&mut self.deliveries, |a, b| a.id.cmp(&b.id), DeliveryRecord::supersedes);
+        merge(
+            &mut self.attempts,
+            |a, b| (a.delivery, a.number).cmp(&(b.delivery, b.number)),
+            AttemptRecord::supersedes,
+        );
+        merge(&mut self.removals, |a, b| a.subscription.cmp(&b.subscription), |a, b| a.at < b.at);
+        merge(&mut self.quarantined, |a, b| a.id.cmp(&b.id), |_, _| false);
+    }
+}
+
+fn merge<R>(records: &mut Vec<R>, order: impl Fn(&R, &R) -> Ordering, supersedes: impl Fn(&R, &R) -> bool) {
+    records.sort_by(&order);
+    // `dedup_by` drops the later of two neighbours, so the better one has to be moved to the front first.
+    records.dedup_by(|later, kept| {
+        let same = order(later, kept).is_eq();
+        if same && supersedes(later, kept) {
+            std::mem::swap(later, kept);
+        }
+        same
+    });
+}

@@ -1,0 +1,236 @@
+//! Reading: lists of deliveries, one delivery with its attempts, one event with its deliveries.
+
+use sea_orm::{ConnectionTrait, FromQueryResult as _, Statement, Value};
+use slipstream_core::delivery::DeliveryState;
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::slug::Slug;
+use slipstream_core::timestamp::Timestamp;
+
+use super::batch::{AttemptRecord, DeliveryRecord, EventRecord, created_at};
+use super::code::Code as _;
+use super::row::{AttemptRow, DeliveryRow, EventRow, id_hash};
+use crate::error::StoreError;
+use crate::page::Page;
+
+/// The most deliveries that [`event`] names.
+const DELIVERIES_OF_EVENT_MAX: usize = 1000;
+
+/// Which deliveries are wanted. Every condition that is given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In one of these states; none given: in any.
+    pub states: Vec<DeliveryState>,
+    /// Of events of this site.
+    pub site: Option<Slug>,
+    /// To this subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// Of events of this type.
+    pub event_type: Option<String>,
+    /// Of events with this `id`, of whatever source.
+    pub event_id: Option<String>,
+    /// Of events accepted at or after this instant.
+    pub since: Option<Timestamp>,
+    /// Of events accepted before this instant.
+    pub until: Option<Timestamp>,
+}
+
+/// What an event calls itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventName {
+    /// Its `source`.
+    pub source: String,
+    /// Its `id`.
+    pub id: String,
+    /// Its `type`.
+    pub event_type: String,
+}
+
+/// A delivery as people see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where it is.
+    pub record: DeliveryRecord,
+    /// Its event; none while only outcomes have been recorded.
+    pub event: Option<EventName>,
+    /// How many attempts were made.
+    pub attempt_count: u64,
+}
+
+/// An event and who receives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExplainedEvent {
+    /// The event, and who does not receive it.
+    pub event: EventRecord,
+    /// Its deliveries, the first 1,000, in the order of their ids.
+    pub deliveries: Vec<Delivery>,
+}
+
+const COLUMNS: &str = "d.id, d.site, d.event_key, d.subscription, d.surface, d.lane, d.state, d.reason, \
+                       d.next_attempt_ms, d.updated_ms, e.source, e.id AS event_id, e.type, \
+                       (SELECT COUNT(*) FROM attempts a WHERE a.delivery_id = d.id) AS attempts";
+const EVENT_OF_DELIVERY: &str = "events e ON e.accepted_ms = d.created_ms AND e.key = d.event_key";
+
+/// Deliveries, newest first by acceptance, at most `limit`, after the one named by `after`.
+///
+/// The position is a key, so a delivery that is recorded meanwhile neither shifts a page nor repeats one.
+pub async fn list(
+    connection: &impl ConnectionTrait,
+    filter: &Filter,
+    limit: usize,
+    after: Option<DeliveryId>,
+) -> Result<Page<Delivery>, StoreError> {
+    let mut deliveries = Vec::new();
+    // One question per state: the index has each state's rows in order, but not those of several together.
+    let states: Vec<_> = match filter.states.as_slice() {
+        [] => vec![None],
+        states => states.iter().copied().map(Some).collect(),
+    };
+    let several = states.len() > 1;
+    for state in states {
+        deliveries.extend(select(connection, filter, state, limit + 1, after).await?);
+    }
+    if several {
+        // The id begins with the time.
+        deliveries.sort_unstable_by_key(|delivery: &Delivery| std::cmp::Reverse(delivery.record.id));
+        deliveries.dedup_by_key(|delivery| delivery.record.id);
+    }
+    Ok(Page::of(deliveries, limit, |delivery| delivery.record.id.0.simple().to_string()))
+}
+
+/// Conditions and their values, in the order of their parameters.
+#[derive(Default)]
+struct Conditions {
+    sql: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    /// Adds a condition; each `$` in it stands for the next of `values`.
+    fn add(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
+        let mut values = values.into_iter();
+        let mut sql = String::new();
+        for character in condition.chars() {
+            sql.push(character);
+            if character == '$' {
+                self.values.extend(values.next());
+                sql.push_str(&self.values.len().to_string());
+            }
+        }
+        self.sql.push(sql);
+    }
+}
+
+fn big(number: i64) -> Value {
+    Value::BigInt(Some(number))
+}
+
+fn string(text: &str) -> Value {
+    Value::String(Some(text.to_owned()))
+}
+
+async fn select(
+    connection: &impl ConnectionTrait,
+    filter: &Filter,
+    state: Option<DeliveryState>,
+    limit: usize,
+    after: Option<DeliveryId>,
+) -> Result<Vec<Delivery>, StoreError> {
+    let mut conditions = Conditions::default();
+    if let Some(id) = after {
+        conditions.add("(d.created_ms, d.id) < ($, $)", [big(created_at(id).as_millis()), Value::Uuid(Some(id.0))]);
+    }
+    if let Some(since) = filter.since {
+        conditions.add("d.created_ms >= $", [big(since.as_millis())]);
+    }
+    if let Some(until) = filter.until {
+        conditions.add("d.created_ms < $", [big(until.as_millis())]);
+    }
+    if let Some(state) = state {
+        conditions.add("d.state = $", [Value::SmallInt(Some(state.code()))]);
+        if state != DeliveryState::Succeeded {
+            // As the partial index has it, word for word: else neither planner uses it.
+            conditions.add("d.state <> 60", []);
+        }
+    }
+    if let Some(site) = &filter.site {
+        conditions.add("d.site = $", [string(site.as_str())]);
+    }
+    if let Some(subscription) = filter.subscription {
+        let id = || Value::Uuid(Some(subscription.0));
+        // A subscription is of one site, and the site has an index.
+        conditions.add(
+            "d.subscription = $ AND d.site = (SELECT s.site FROM delivery_subscriptions s WHERE s.subscription = $)",
+            [id(), id()],
+        );
+    }
+    if let Some(id) = &filter.event_id {
+        conditions.add("e.id_hash = $ AND e.id = $", [Value::Int(Some(id_hash(id))), string(id)]);
+    }
+    if let Some(event_type) = &filter.event_type {
+        conditions.add("e.type = $", [string(event_type)]);
+    }
+    let by_event = filter.event_id.is_some() || filter.event_type.is_some();
+    let join = if by_event { "JOIN" } else { "LEFT JOIN" };
+    run(connection, join, conditions, "DESC", limit).await
+}
+
+async fn run(
+    connection: &impl ConnectionTrait,
+    join: &str,
+    mut conditions: Conditions,
+    direction: &str,
+    limit: usize,
+) -> Result<Vec<Delivery>, StoreError> {
+    let filter = match conditions.sql.as_slice() {
+        [] => String::new(),
+        conditions => format!(" WHERE {}", conditions.join(" AND ")),
+    };
+    conditions.values.push(big(limit as i64));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM deliveries d {join} {EVENT_OF_DELIVERY}{filter} \
+         ORDER BY d.created_ms {direction}, d.id {direction} LIMIT ${}",
+        conditions.values.len()
+    );
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, conditions.values);
+    DeliveryRow::find_by_statement(statement).all(connection).await?.into_iter().map(Delivery::try_from).collect()
+}
+
+/// The delivery with this id and all its attempts, the first in front.
+pub async fn delivery(
+    connection: &impl ConnectionTrait,
+    id: DeliveryId,
+) -> Result<Option<(Delivery, Vec<AttemptRecord>)>, StoreError> {
+    let mut conditions = Conditions::default();
+    let key = [big(created_at(id).as_millis()), Value::Uuid(Some(id.0))];
+    conditions.add("d.created_ms = $ AND d.id = $", key);
+    let Some(delivery) = run(connection, "LEFT JOIN", conditions, "DESC", 1).await?.pop() else { return Ok(None) };
+    let sql = "SELECT delivery_id, number, started_ms, duration_us, status, error, response FROM attempts \
+               WHERE delivery_id = $1 ORDER BY number";
+    let values = [Value::Uuid(Some(id.0))];
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let attempts = AttemptRow::find_by_statement(statement).all(connection).await?;
+    let attempts: Result<_, StoreError> = attempts.into_iter().map(AttemptRecord::try_from).collect();
+    Ok(Some((delivery, attempts?)))
+}
+
+/// The event that `source` and `id` identify within `site`, and its deliveries. If the same event was accepted
+/// twice, long enough apart not to be recognised, the later one.
+pub async fn event(
+    connection: &impl ConnectionTrait,
+    site: &Slug,
+    source: &str,
+    id: &str,
+) -> Result<Option<ExplainedEvent>, StoreError> {
+    let key = EventKey::new(site, source, id);
+    let sql = "SELECT accepted_ms, key, site, source, id, type, subject, visibility, lane, intended_ms, expires_ms, \
+               routed_ms, skipped FROM events WHERE id_hash = $1 AND key = $2 ORDER BY accepted_ms DESC LIMIT 1";
+    let values = [Value::Int(Some(id_hash(id))), string(key.as_str())];
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let Some(row) = EventRow::find_by_statement(statement).one(connection).await? else { return Ok(None) };
+    let event = EventRecord::try_from(row)?;
+    let mut conditions = Conditions::default();
+    let key = [big(event.accepted_at.as_millis()), string(event.key.as_str())];
+    conditions.add("d.created_ms = $ AND d.event_key = $", key);
+    let deliveries = run(connection, "LEFT JOIN", conditions, "ASC", DELIVERIES_OF_EVENT_MAX).await?;
+    Ok(Some(ExplainedEvent { event, deliveries }))
+}

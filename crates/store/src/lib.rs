@@ -1,0 +1,31 @@
+//! SQL: what people configure and what people look up, on SQLite and PostgreSQL alike.
+//!
+//! One [`Store`] is one connection pool. Each aggregate has a module of functions that take any connection, so that a
+//! caller may put several of them into one transaction ([`Store::begin`]):
+//!
+//! | what | module |
+//! | --- | --- |
+//! | organisations, sites, API accounts | [`organisations`], [`sites`], [`accounts`] |
+//! | subscriptions and their endpoints | [`subscriptions`] |
+//! | any of these by its key in the `config` bucket | [`records`] |
+//! | events, deliveries, attempts | [`activity`] |
+//!
+//! The tables are the same on both backends: slugs, ids and closed sets as text, lists as JSON text, instants as
+//! `BIGINT` Unix milliseconds. Nothing here is on the path between accepting and delivering (DESIGN 1).
+
+pub mod accounts;
+pub mod activity;
+mod entity;
+mod error;
+mod migration;
+pub mod organisations;
+mod page;
+pub mod records;
+pub mod sites;
+mod store;
+pub mod subscriptions;
+
+pub use error::StoreError;
+pub use page::Page;
+pub use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
+pub use store::{DatabaseConfig, Store};

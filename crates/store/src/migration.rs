@@ -1,0 +1,17 @@
+//! The tables, one set of migrations for both backends. A migration that has been released is never edited.
+
+#![expect(elided_lifetimes_in_paths, reason = "the trait's own method is written so, and async_trait compares")]
+
+mod m0001_registry;
+mod m0002_activity;
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+/// All migrations, in order.
+pub(crate) struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_registry::Migration), Box::new(m0002_activity::Migration)]
+    }
+}

@@ -1,0 +1,1 @@
+//! Record, search and explain: bus to SQL to HTTP.

@@ -1,0 +1,170 @@
+//! Route: an event that is due becomes one delivery per matching subscription (DESIGN 4 "Route").
+//!
+//! A batch at a time per lane: match in memory, publish the deliveries and the record of who matched, acknowledge.
+//! Several batches are under way at once, so the disk's sync of one does not hold up the next. Routing an event twice
+//! makes the same deliveries: their ids are derived from the event and the subscription.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::counter;
+use slipstream_bus::{Consumer, Message, Outgoing, PublishError, Publisher, subject};
+use slipstream_core::contract::{Matched, Meta, Routed, RoutedEvent, SKIPPED_MAX, Skipped};
+use slipstream_core::event::envelope::Envelope;
+use slipstream_core::ids::{DeliveryId, EventKey};
+use slipstream_core::matching::{Candidate, MatchIndex};
+use slipstream_core::slug::Slug;
+use slipstream_service::{Directory, clock};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Events of one batch.
+pub(crate) const BATCH_MAX: usize = 256;
+/// Batches under way at once, per lane.
+const BATCHES_IN_FLIGHT: usize = 4;
+/// Pause before a batch that could not be published is published again.
+const REPEAT_PAUSE: Duration = Duration::from_millis(200);
+
+/// What routing needs.
+#[derive(Debug)]
+pub(crate) struct Router {
+    pub(crate) directory: Directory,
+    pub(crate) work: Publisher,
+    pub(crate) outcomes: Publisher,
+}
+
+/// Routes events of one lane until told to stop. While `storage_is_short`, nothing is pulled: the stream fills, and
+/// ingest refuses (DESIGN 3.5).
+pub(crate) async fn run(
+    router: Arc<Router>,
+    mut events: Consumer,
+    mut storage_is_short: watch::Receiver<bool>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let in_flight = Arc::new(Semaphore::new(BATCHES_IN_FLIGHT));
+    loop {
+        let next = async {
+            // An error means that housekeeping has stopped, and so shall we.
+            let _ = storage_is_short.wait_for(|is_short| !is_short).await;
+            let permit = Arc::clone(&in_flight).acquire_owned().await.expect("the semaphore is never closed");
+            (permit, events.next_batch(BATCH_MAX, Duration::ZERO).await)
+        };
+        let (permit, batch) = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            next = next => next,
+        };
+        let (router, stop) = (Arc::clone(&router), stop.clone());
+        tokio::spawn(async move {
+            router.route(batch, &stop).await;
+            drop(permit);
+        });
+    }
+    events.hand_back().await;
+    // Every permit back means that every batch is done.
+    let _all = in_flight.acquire_many(BATCHES_IN_FLIGHT as u32).await;
+    Ok(())
+}
+
+impl Router {
+    /// Publishes a batch's deliveries and records, again and again if need be, then acknowledges it.
+    async fn route(&self, batch: Vec<Message>, stop: &CancellationToken) {
+        let plan = Plan::new(&batch, self.directory.load().subscriptions());
+        loop {
+            match self.publish(plan.clone()).await {
+                Ok(()) => break,
+                Err(error) if stop.is_cancelled() => {
+                    tracing::warn!(%error, "stopping with a batch not routed; it will come again");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "routing a batch again");
+                    tokio::time::sleep(REPEAT_PAUSE).await;
+                }
+            }
+        }
+        counter!("slipstream_events_routed_total").increment(batch.len() as u64);
+        for event in &batch {
+            event.ack().await;
+        }
+    }
+
+    async fn publish(&self, plan: Plan) -> Result<(), PublishError> {
+        let deliveries = self.work.publish_each(plan.deliveries);
+        let records = self.outcomes.publish_each(plan.records);
+        futures::future::try_join(deliveries, records).await.map(drop)
+    }
+}
+
+/// Everything that routing a batch publishes.
+#[derive(Debug, Clone, Default)]
+struct Plan {
+    deliveries: Vec<Outgoing>,
+    records: Vec<Outgoing>,
+}
+
+impl Plan {
+    fn new(batch: &[Message], index: &MatchIndex) -> Self {
+        let mut plan = Self::default();
+        let mut routed: HashMap<Slug, Vec<RoutedEvent>> = HashMap::new();
+        for event in batch {
+            match plan.add(event, index) {
+                Some((site, record)) => routed.entry(site).or_default().push(record),
+                // We write this stream ourselves; a stranger's message must not stop it.
+                None => tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped"),
+            }
+        }
+        plan.records = routed.into_iter().map(|(site, events)| record(site, events)).collect();
+        plan
+    }
+
+    /// Plans one event's deliveries; returns its record.
+    fn add(&mut self, event: &Message, index: &MatchIndex) -> Option<(Slug, RoutedEvent)> {
+        let (visibility, lane, site) = subject::parse_event(&event.subject)?;
+        let envelope = Envelope::read(&event.payload).ok()?;
+        let meta = event.meta.clone()?;
+        let key = EventKey::new(&site, &envelope.source, &envelope.id);
+        let candidate = Candidate { site: &site, event_type: &envelope.event_type, visibility };
+        let matching = index.matching(candidate);
+        let mut matched = Vec::with_capacity(matching.len());
+        for subscription in matching {
+            let delivery = DeliveryId::derive(meta.accepted_at, subscription.id, &key);
+            matched.push(Matched { delivery, subscription: subscription.id, surface: subscription.surface });
+            self.deliveries.push(
+                Outgoing::new(subject::delivery(lane, subscription.id, &key), event.payload.clone())
+                    .id(&delivery.to_string())
+                    .meta(&Meta { attempt: 1, parked: 0, ..meta.clone() })
+                    .trace(event.trace),
+            );
+        }
+        let skipped = index
+            .skipping(candidate)
+            .take(SKIPPED_MAX)
+            .map(|(subscription, reason)| Skipped { subscription, reason })
+            .collect();
+        let record = RoutedEvent {
+            key,
+            source: envelope.source.into_owned(),
+            id: envelope.id.into_owned(),
+            event_type: envelope.event_type.into_owned(),
+            subject: envelope.subject.map(std::borrow::Cow::into_owned),
+            visibility,
+            lane,
+            accepted_at: meta.accepted_at,
+            intended_at: meta.intended_at,
+            expires_at: meta.expires_at,
+            routed_at: Some(clock::now()),
+            matched,
+            skipped,
+        };
+        Some((site, record))
+    }
+}
+
+/// A record of events of one site, as a message.
+pub(crate) fn record(site: Slug, events: Vec<RoutedEvent>) -> Outgoing {
+    let subject = subject::routed(&site);
+    let payload = serde_json::to_vec(&Routed { site, events }).expect("records serialise");
+    Outgoing::new(subject, payload.into())
+}

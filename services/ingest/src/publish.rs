@@ -1,0 +1,92 @@
+//! S1: publish events (SPEC 5.2).
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode};
+use slipstream_core::config::{Permission, Site};
+use slipstream_core::event::http::{BinaryError, Mode, mode, parse_binary};
+use slipstream_core::event::{Event, json};
+use slipstream_core::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
+use slipstream_core::problem::{FieldError, Problem, ProblemKind};
+use slipstream_core::slipstream::{Accepted, accept, accept_batch};
+use slipstream_service::auth::{UnknownSite, authorize};
+use slipstream_service::http::body::read_body;
+use slipstream_service::problem::ApiError;
+use slipstream_service::trace::RequestTrace;
+
+use crate::SharedState;
+use crate::outlet::Publisher;
+
+/// `POST /sites/{slug}/events`: 204 when every event of the request is stored, or was already (N1, N15).
+pub(crate) async fn publish(
+    State(state): State<SharedState>,
+    Path(slug): Path<String>,
+    trace: RequestTrace,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let (parts, body) = request.into_parts();
+    let result = async {
+        let snapshot = state.directory.load();
+        let (site, account) =
+            authorize(&snapshot, &parts.headers, &slug, Permission::EventsPublish, UnknownSite::Forbidden)?;
+        let publisher = Publisher { site: &site, account: &account, trace: trace.context() };
+        let mode = content_mode(&parts.headers)?;
+        let body = read_body(&parts.headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
+        let events = read_events(mode, &parts, &body, &publisher)?;
+        state.outlet.publish(&publisher, events).await
+    };
+    match result.await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+        Err(problem) => Err(ApiError::new(problem, trace)),
+    }
+}
+
+/// Which of the three content modes the request is in (SPEC 3.4).
+fn content_mode(headers: &HeaderMap) -> Result<Mode, Problem> {
+    let unsupported = |detail| Problem::new(ProblemKind::UnsupportedMediaType, detail);
+    let content_type = match headers.get(CONTENT_TYPE) {
+        None => None,
+        Some(value) => Some(value.to_str().map_err(|_| unsupported("Content-Type is not visible ASCII"))?),
+    };
+    mode(content_type).map_err(|_| {
+        unsupported(
+            "Content-Type must be application/cloudevents+json, application/cloudevents-batch+json, \
+             or that of the data with the attributes in ce- headers",
+        )
+    })
+}
+
+/// Reads and judges what the request holds: all of its events, or none.
+fn read_events(mode: Mode, parts: &Parts, body: &[u8], publisher: &Publisher<'_>) -> Result<Vec<Accepted>, Problem> {
+    let one = |event: Event, site: &Site| Ok(vec![accept(event, site, publisher.account.kind)?]);
+    match mode {
+        Mode::Structured => one(json::parse(body).map_err(invalid)?, publisher.site),
+        Mode::Binary => one(read_binary(parts, body)?, publisher.site),
+        Mode::Batched => {
+            let events = json::parse_batch(body).map_err(invalid)?;
+            if events.len() > BATCH_EVENTS_MAX {
+                let detail = format!("a batch holds at most {BATCH_EVENTS_MAX} events");
+                return Err(Problem::new(ProblemKind::TooLarge, detail));
+            }
+            Ok(accept_batch(events, publisher.site, publisher.account.kind)?)
+        }
+    }
+}
+
+fn read_binary(parts: &Parts, body: &[u8]) -> Result<Event, Problem> {
+    let headers = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    parse_binary(headers, content_type, body).map_err(|error| match error {
+        BinaryError::NotACloudEvent => Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            "no CloudEvent: Content-Type is not of CloudEvents, and there are no ce- headers",
+        ),
+        BinaryError::Invalid(errors) => invalid(errors),
+    })
+}
+
+fn invalid(errors: Vec<FieldError>) -> Problem {
+    Problem::with_errors(ProblemKind::InvalidEvent, errors)
+}

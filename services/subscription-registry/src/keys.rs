@@ -1,0 +1,59 @@
+//! Making keys: the only random numbers of this service, from the operating system's generator.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rand::TryRng as _;
+use rand::rngs::SysRng;
+use slipstream_core::config::{KeyHash, SigningKey};
+use slipstream_core::ids::AccountId;
+use slipstream_core::signing::Key;
+
+/// A new API key: shown once, kept as a hash only. Does not print.
+pub(crate) struct ApiKey(String);
+
+impl ApiKey {
+    /// A new key of `account`: its id, `_`, and 256 random bits in base64url (SPEC 5.1).
+    pub(crate) fn new(account: AccountId) -> Self {
+        Self(format!("{account}_{}", URL_SAFE_NO_PAD.encode(random_bytes())))
+    }
+
+    /// What is kept of it.
+    pub(crate) fn hash(&self) -> KeyHash {
+        KeyHash::of(&self.0)
+    }
+
+    /// The key itself, to be shown to its owner.
+    pub(crate) fn into_shown(self) -> String {
+        self.0
+    }
+}
+
+/// A new signing key of 256 random bits (SPEC 4.6).
+pub(crate) fn signing_key() -> SigningKey {
+    let key = Key::from_bytes(random_bytes().to_vec()).expect("32 bytes are between 24 and 64");
+    SigningKey { secret: key.shown(), until: None }
+}
+
+fn random_bytes() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    SysRng.try_fill_bytes(&mut bytes).expect("an operating system without randomness cannot run this service");
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_the_documented_form_and_no_two_are_equal() {
+        let account = AccountId(uuid::Uuid::nil());
+        let (one, other) = (ApiKey::new(account), ApiKey::new(account));
+        assert_ne!(one.hash(), other.hash());
+        assert!(one.hash().matches(&one.0));
+        let (id, random) = one.0.split_once('_').unwrap();
+        assert_eq!(id, account.to_string());
+        // The random part may hold an underscore of its own.
+        assert_eq!(one.0.len() - id.len() - 1, 43, "{}", random.len());
+        assert!(signing_key().secret.starts_with("whsec_") && Key::parse(&signing_key().secret).is_ok());
+    }
+}

@@ -1,0 +1,1 @@
+//! Configuration APIs of all surfaces: HTTP to SQL to the config bucket.

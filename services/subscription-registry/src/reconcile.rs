@@ -1,0 +1,133 @@
+//! Repairs the bucket: at start, and from then on every 30 s.
+//!
+//! A crash between SQL and the bucket, a bucket that was lost or edited by hand, a database restored from a backup:
+//! after one pass every row stands in the bucket as it is, and nothing else does. A pass over a bucket that needs no
+//! repair reads and writes nothing else.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::StreamExt as _;
+use slipstream_bus::{BusError, ConfigBucket, ConfigChange};
+use slipstream_core::config::Record;
+use slipstream_service::health::Check;
+use slipstream_store::records;
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::{Registry, RegistryError};
+
+/// Mean time between two passes.
+const EVERY: Duration = Duration::from_secs(30);
+/// How long reading the whole bucket may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Passes that may fail in a row before this replica says that it is not ready.
+const FAILURES_MAX: u32 = 3;
+
+/// What one pass repaired.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Repaired {
+    /// Rows that were missing in the bucket, older there, or different.
+    pub(crate) written: usize,
+    /// Keys of the bucket that have no row.
+    pub(crate) removed: usize,
+}
+
+/// Reconciles until `stop`.
+pub(crate) async fn run(registry: Registry, check: Check, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut failures = 0;
+    loop {
+        // Spread, so that replicas do not read the bucket all at once.
+        let pause = EVERY.mul_f64(rand::random_range(0.8..1.2));
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(pause) => {}
+        }
+        let pass = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            pass = once(&registry) => pass,
+        };
+        match pass {
+            Ok(_) => {
+                failures = 0;
+                check.set_ready();
+            }
+            Err(error) => {
+                failures += 1;
+                tracing::warn!(error = format!("{error:#}"), "cannot compare the config bucket with the database");
+                if failures >= FAILURES_MAX {
+                    check.set_not_ready("the config bucket cannot be compared with the database");
+                }
+            }
+        }
+    }
+}
+
+/// One pass.
+///
+/// The bucket is read first and SQL second. A key of the bucket had its row before it was written, so a row that is
+/// not there afterwards has been deleted since, never "not written yet".
+pub(crate) async fn once(registry: &Registry) -> anyhow::Result<Repaired> {
+    registry.announce_removals().await?;
+    let in_bucket = tokio::time::timeout(READ_TIMEOUT, read(registry.bucket()))
+        .await
+        .context("reading the config bucket took too long")?
+        .context("cannot read the config bucket")?;
+    let rows = records::all(registry.store().connection()).await.context("cannot read the database")?;
+    let repaired = repair(registry, in_bucket, rows).await.context("cannot repair the config bucket")?;
+    if repaired != Repaired::default() {
+        let Repaired { written, removed } = repaired;
+        tracing::info!(records.written = written, records.removed = removed, "repaired the config bucket");
+    }
+    Ok(repaired)
+}
+
+/// What stands in the bucket, by key; none where it is not a record.
+async fn read(bucket: &ConfigBucket) -> Result<HashMap<String, Option<Record>>, BusError> {
+    let mut changes = std::pin::pin!(bucket.watch().await?);
+    let mut records = HashMap::new();
+    while let Some(change) = changes.next().await {
+        match change {
+            Ok(ConfigChange::Put(record)) => drop(records.insert(record.key(), Some(record))),
+            Ok(ConfigChange::Deleted { key }) => drop(records.remove(&key)),
+            Ok(ConfigChange::Initialised) => break,
+            Err(BusError::BadRecord { key, .. }) => drop(records.insert(key, None)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(records)
+}
+
+async fn repair(
+    registry: &Registry,
+    mut in_bucket: HashMap<String, Option<Record>>,
+    rows: Vec<Record>,
+) -> Result<Repaired, RegistryError> {
+    let mut repaired = Repaired::default();
+    for row in rows {
+        let key = row.key();
+        match in_bucket.remove(&key) {
+            Some(Some(image)) if image == row => continue,
+            // Ahead of SQL, or equal in revision and yet different: readers that have seen it would ignore what we
+            // write, so the row is lifted above it. A change made while this pass runs is no such case: looking again
+            // finds the row as it is in the bucket.
+            Some(Some(image)) if image.revision() >= row.revision() => {
+                let now = records::get(registry.store().connection(), &key).await?;
+                if now.as_ref() == Some(&image) {
+                    continue;
+                }
+                if now.is_some_and(|now| now.revision() <= image.revision()) {
+                    records::lift(registry.store().connection(), &row, image.revision()).await?;
+                }
+            }
+            _ => {}
+        }
+        registry.mirror(&key).await?;
+        repaired.written += 1;
+    }
+    for key in in_bucket.into_keys() {
+        registry.mirror(&key).await?;
+        repaired.removed += 1;
+    }
+    Ok(repaired)
+}

@@ -1,0 +1,122 @@
+//! What people configure: SQL is the truth, the `config` bucket its image, which every service watches (DESIGN 4).
+//!
+//! Every change is made in SQL first and then mirrored under the record's key. Mirroring a key means: make the bucket
+//! say what SQL says, and look again afterwards. Whoever mirrors last has seen the last change, so that changes of one
+//! record by several replicas at once end with the newest in the bucket, whatever the order of their writes. A crash
+//! between SQL and the bucket, or a bucket that does not answer, is repaired by [`crate::reconcile`].
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use slipstream_bus::{BusError, ConfigBucket, Outgoing, PublishError, Publisher, subject};
+use slipstream_core::config::{Record, Subscription, Surface};
+use slipstream_core::contract::{EndpointChange, EndpointChanged};
+use slipstream_core::ids::SubscriptionId;
+use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_service::{ApiError, clock};
+use slipstream_store::{Store, StoreError, records};
+
+/// How long a change may take to reach the bucket before the caller hears 503 (THREATS 10: at most 5 s, SQL included).
+const MIRROR_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// A change that is not, or not yet, in force. A repeat is harmless.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegistryError {
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+    #[error("the config bucket failed")]
+    Bucket(#[from] BusError),
+    #[error("the removal of a subscription could not be published")]
+    Publish(#[from] PublishError),
+    #[error("the bus did not answer within {MIRROR_TIMEOUT:?}")]
+    Unanswered,
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Store(StoreError::Conflict(_)) => {
+                let detail = "refers to something that does not exist, or is taken already";
+                Self::from(Problem::new(ProblemKind::Conflict, detail)).caused_by(error)
+            }
+            RegistryError::Store(ref store) if !store.is_transient() => Self::internal(error),
+            RegistryError::Store(_) => Self::unavailable("the database did not answer in time", error),
+            _ => Self::unavailable("the change could not be put in force in time; repeat it", error),
+        }
+    }
+}
+
+/// The truth and its image. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Registry {
+    store: Store,
+    bucket: ConfigBucket,
+    outcomes: Publisher,
+    /// Removed subscriptions that are out of the bucket but not yet announced: told again at the next reconciling.
+    /// Lost in a crash; then waiting deliveries are cancelled when they are due, instead of at once.
+    unannounced: Arc<Mutex<BTreeSet<SubscriptionId>>>,
+}
+
+impl Registry {
+    /// `outcomes` publishes to stream `OUTCOMES`.
+    pub(crate) fn new(store: Store, bucket: ConfigBucket, outcomes: Publisher) -> Self {
+        Self { store, bucket, outcomes, unannounced: Arc::default() }
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub(crate) fn bucket(&self) -> &ConfigBucket {
+        &self.bucket
+    }
+
+    /// Makes the bucket say what SQL says about `key`; announces a subscription that is gone.
+    pub(crate) async fn mirror(&self, key: &str) -> Result<(), RegistryError> {
+        tokio::time::timeout(MIRROR_TIMEOUT, self.mirror_now(key)).await.map_err(|_| RegistryError::Unanswered)?
+    }
+
+    async fn mirror_now(&self, key: &str) -> Result<(), RegistryError> {
+        let mut written = None;
+        loop {
+            match records::get(self.store.connection(), key).await? {
+                Some(record) if written == Some(record.revision()) => return Ok(()),
+                Some(record) => {
+                    self.bucket.put(&record).await?;
+                    written = Some(record.revision());
+                }
+                None => {
+                    let removed = key.strip_prefix("subscription.").and_then(|id| id.parse().ok());
+                    self.unannounced().extend(removed);
+                    self.bucket.delete(key).await?;
+                    return self.announce_removals().await;
+                }
+            }
+        }
+    }
+
+    /// Makes the bucket say what SQL says about a subscription that stands in SQL.
+    pub(crate) async fn mirror_subscription(&self, subscription: &Subscription) -> Result<(), RegistryError> {
+        self.mirror(&Record::Subscription(Box::new(subscription.clone())).key()).await
+    }
+
+    /// Tells the dispatcher and the activity log of every removed subscription that has not been announced yet.
+    pub(crate) async fn announce_removals(&self) -> Result<(), RegistryError> {
+        let ids: Vec<_> = self.unannounced().iter().copied().collect();
+        for id in ids {
+            let change = EndpointChanged { subscription: id, at: clock::now(), change: EndpointChange::Removed };
+            let payload = serde_json::to_vec(&change).expect("ids, times and names always serialise");
+            // Slipstream is the only surface there is; its name is all that the subject needs of a row that is gone.
+            let message = Outgoing::new(subject::endpoint(Surface::Slipstream, id), payload.into());
+            self.outcomes.publish(message.id(&format!("removed.{id}"))).await?;
+            self.unannounced().remove(&id);
+        }
+        Ok(())
+    }
+
+    fn unannounced(&self) -> std::sync::MutexGuard<'_, BTreeSet<SubscriptionId>> {
+        // A set of ids is whole at any time, so a panic elsewhere does not spoil it.
+        self.unannounced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
