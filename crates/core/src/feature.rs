@@ -42,6 +42,11 @@ impl FeatureRef {
     pub fn by_name(name: &str) -> Option<Self> {
         FEATURES.iter().find(|feature| feature.name == name).map(Self)
     }
+
+    /// The `Content-Type` of its deliveries.
+    pub const fn content_type(self) -> &'static str {
+        self.0.content_type
+    }
 }
 
 impl std::ops::Deref for FeatureRef {

@@ -88,10 +88,15 @@ impl fmt::Debug for Key {
 /// The value of `webhook-signature`: one `v1,…` entry per key, in the keys' order, separated by a space.
 ///
 /// During a rotation `keys` are the new key and those still in their grace period. `webhook_id` must not contain `.`.
-pub fn sign(keys: &[Key], webhook_id: &str, timestamp_seconds: i64, body: &[u8]) -> String {
+pub fn sign<'a>(
+    keys: impl IntoIterator<Item = &'a Key>,
+    webhook_id: &str,
+    timestamp_seconds: i64,
+    body: &[u8],
+) -> String {
     debug_assert!(!webhook_id.contains('.'), "an id with a dot makes the signed content ambiguous");
     let timestamp = timestamp_seconds.to_string();
-    let mut header = String::with_capacity(keys.len() * (ENTRY_LEN + 1));
+    let mut header = String::with_capacity(2 * (ENTRY_LEN + 1));
     for key in keys {
         if !header.is_empty() {
             header.push(' ');

@@ -122,6 +122,11 @@ impl Variables {
             SourceError::At { error, key, .. } => (key.clone().unwrap_or_else(|| path.to_owned()), error.to_string()),
             other => (path.to_owned(), other.to_string()),
         };
+        let path = match unknown_field(&problem) {
+            Some(field) if path.is_empty() || path == "." => field.to_owned(),
+            Some(field) if path.rsplit('.').next() != Some(field) => format!("{path}.{field}"),
+            _ => path,
+        };
         // A list or table given by one variable has paths below that variable's own.
         let variable = std::iter::successors(Some(path.as_str()), |path| path.rsplit_once(['.', '[']).map(|p| p.0))
             .find_map(|path| self.0.get(path));
@@ -142,6 +147,11 @@ impl Source for Variables {
     fn collect(&self) -> Result<::config::Map<String, Value>, SourceError> {
         Ok(self.0.iter().map(|(path, variable)| (path.clone(), variable.value.clone())).collect())
     }
+}
+
+/// The field that serde does not know, from its words: the path it gives ends one short of it.
+fn unknown_field(problem: &str) -> Option<&str> {
+    problem.split_once("unknown field `")?.1.split('`').next()
 }
 
 /// The variable that gives the setting at `path`.

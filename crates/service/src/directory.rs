@@ -41,8 +41,8 @@ impl Directory {
     /// When the bucket cannot be read to the end of its initial values.
     pub async fn watch(bus: &Bus, ctx: &Context) -> anyhow::Result<Self> {
         let check = ctx.health.add("directory");
-        let bucket = bus.config_bucket();
-        let watching = watching::Watching::begin(&bucket).await.context("cannot read the config bucket")?;
+        let bucket = bus.config_bucket().await.context("cannot open the config bucket")?;
+        let mut watching = watching::Watching::begin(&bucket).await.context("cannot read the config bucket")?;
         let directory = Self::new(watching.snapshot());
         check.set_ready();
         let task = watching::keep_up(bucket, watching, directory.clone(), check);

@@ -20,8 +20,8 @@ mod gate;
 mod server;
 
 pub use app::App;
-pub use body::{BODIES_BYTES_MAX, read_body};
 pub(crate) use body::report_bodies;
+pub use body::{BODIES_BYTES_MAX, read_body};
 pub use server::serve;
 
 pub(crate) use app::panic_message;

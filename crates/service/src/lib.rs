@@ -18,6 +18,7 @@
 //! | what is logged, traced and counted | [`telemetry`], [`metrics`], [`names`] |
 
 pub mod auth;
+pub mod bus_check;
 pub mod clock;
 pub mod config;
 pub mod directory;
@@ -27,11 +28,14 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod names;
 pub mod problem;
+pub mod program;
 pub mod telemetry;
 pub mod trace;
 
+pub use bus_check::watch_bus;
 pub use directory::Directory;
 pub use http::serve;
 pub use lifecycle::{Context, run};
 pub use problem::ApiError;
+pub use program::main;
 pub use trace::RequestTrace;

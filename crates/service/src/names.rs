@@ -10,8 +10,8 @@ pub const SPAN_TARGET: &str = "slipstream::span";
 /// The target of the accept loop's request spans.
 pub const SPAN_TARGET_HTTP: &str = "slipstream::span::http";
 
-/// Field: overrides a span's name in the export.
-pub const OTEL_NAME: &str = "otel.name";
+/// Field: `ERROR` when what the span stands for failed.
+pub const OTEL_STATUS_CODE: &str = "otel.status_code";
 /// Field: the route's template.
 pub const HTTP_ROUTE: &str = "http.route";
 /// Field and attribute: the status.

@@ -34,8 +34,7 @@ pub struct ApiError {
 impl ApiError {
     /// Our fault: 500. The caller learns nothing of `cause`.
     pub fn internal(cause: impl Into<anyhow::Error>) -> Self {
-        Self::from(Problem::new(ProblemKind::Internal, "something went wrong on our side"))
-            .caused_by(cause)
+        Self::from(Problem::new(ProblemKind::Internal, "something went wrong on our side")).caused_by(cause)
     }
 
     /// The bus or the database did not answer in time: 503 with `Retry-After`. Only where a repeat is harmless (N15).

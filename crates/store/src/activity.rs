@@ -28,9 +28,8 @@ mod retention;
 mod row;
 mod upsert;
 
-
 pub use self::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Removal};
 pub use self::quarantine::{Quarantined, quarantined};
 pub use self::query::{Delivery, EventName, ExplainedEvent, Filter, delivery, event, list};
-pub use self::record::record;
+pub use self::record::{is_about_the_rows, record};
 pub use self::retention::{Retention, expire};

@@ -219,7 +219,7 @@ async fn the_last_of_two_requests_with_one_number_counts(store: Store) {
     write_deliveries(&store, vec![of.clone()]).await;
     for attempt in [&second, &first, &second] {
         write(&store, Batch { attempts: vec![attempt.clone()], ..Batch::default() }).await;
-        assert_eq!(one(&store, of.id).await.1, [second.clone()]);
+        assert_eq!(one(&store, of.id).await.1, std::slice::from_ref(&second));
     }
 }
 

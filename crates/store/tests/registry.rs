@@ -1,8 +1,8 @@
 //! One suite of statements about the repositories, run over SQLite and over PostgreSQL.
 
 use slipstream_core::config::{
-    Account, AccountKind, DisabledReason, EndpointState, KeyHash, Permission, Product, Quota, SigningKey,
-    SitesAllowed, Subscription, SubscriptionHeader, Surface,
+    Account, AccountKind, DisabledReason, EndpointState, KeyHash, Permission, Product, Quota, SigningKey, SitesAllowed,
+    Subscription, SubscriptionHeader, Surface,
 };
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::{AccountId, SubscriptionId};

@@ -142,7 +142,7 @@ impl Client {
     ///
     /// Once the head of an answer has arrived its status is the result, whatever becomes of the body. The request is
     /// never sent twice: it moves to another connection only if no byte of it was written, as when a connection kept
-    /// from an earlier request turns out to be closed. When [64](crate::pool) requests to the host are in flight, it
+    /// from an earlier request turns out to be closed. When 64 requests to the host are in flight, it
     /// waits for one of them within its own deadline.
     pub async fn send(&self, request: WebhookRequest<'_>) -> Answer {
         let deadline = Instant::now() + self.inner.timeout;

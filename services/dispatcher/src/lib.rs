@@ -84,7 +84,7 @@ impl DeliveryConfig {
 pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let bus = Bus::connect(&config.bus).await.context("the dispatcher cannot use the bus")?;
     let directory = Directory::watch(&bus, ctx).await?;
-    slipstream_service::health::watch_bus(ctx, "dispatcher.bus", &bus);
+    slipstream_service::watch_bus(ctx, "dispatcher.bus", &bus);
     let storage = housekeeping::start(&bus, ctx);
     let outcomes = bus.publisher(StreamName::Outcomes);
     let work = bus.publisher(StreamName::Work);

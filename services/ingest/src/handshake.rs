@@ -7,8 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use slipstream_core::config::Permission;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_service::auth::{UnknownSite, authorize};
-use slipstream_service::problem::ApiError;
-use slipstream_service::trace::RequestTrace;
+use slipstream_service::ApiError;
 
 use crate::SharedState;
 
@@ -24,25 +23,20 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
 pub(crate) async fn validate(
     State(state): State<SharedState>,
     Path(slug): Path<String>,
-    trace: RequestTrace,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let answer = || {
-        let snapshot = state.directory.load();
-        let (_, account) =
-            authorize(&snapshot, &headers, &slug, Permission::EventsPublish, UnknownSite::Forbidden)?;
-        let requested = requested_rate(&headers)?;
-        let mut response = StatusCode::NO_CONTENT.into_response();
-        let answered = response.headers_mut();
-        answered.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
-        if let Some(origin) = headers.get(REQUEST_ORIGIN) {
-            let quota = account.quota.map(|quota| u64::from(quota.tokens_per_second) * 60);
-            answered.insert(ALLOWED_ORIGIN, origin.clone());
-            answered.insert(ALLOWED_RATE, allowed_rate(requested, quota));
-        }
-        Ok(response)
-    };
-    answer().map_err(|problem| ApiError::new(problem, trace))
+    let snapshot = state.directory.load();
+    let (_, account) = authorize(&snapshot, &headers, &slug, Permission::EventsPublish, UnknownSite::Forbidden)?;
+    let requested = requested_rate(&headers)?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let answered = response.headers_mut();
+    answered.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+    if let Some(origin) = headers.get(REQUEST_ORIGIN) {
+        let quota = account.quota.map(|quota| u64::from(quota.tokens_per_second) * 60);
+        answered.insert(ALLOWED_ORIGIN, origin.clone());
+        answered.insert(ALLOWED_RATE, allowed_rate(requested, quota));
+    }
+    Ok(response)
 }
 
 /// Requests per minute that the sender asks for: a positive integer of 32 bits, or nothing.

@@ -49,7 +49,7 @@ pub(crate) type SharedState = Arc<State>;
 pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let bus = Bus::connect(&config.bus).await.context("ingest cannot use the bus")?;
     let directory = Directory::watch(&bus, ctx).await?;
-    slipstream_service::health::watch_bus(ctx, "ingest.bus", &bus);
+    slipstream_service::watch_bus(ctx, "ingest.bus", &bus);
     let outlet = Outlet::new(&bus);
     Ok(router(Arc::new(State { directory, outlet, body_timeout: config.http.body_timeout })))
 }

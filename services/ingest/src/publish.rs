@@ -12,9 +12,8 @@ use slipstream_core::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slipstream::{Accepted, accept, accept_batch};
 use slipstream_service::auth::{UnknownSite, authorize};
-use slipstream_service::http::body::read_body;
-use slipstream_service::problem::ApiError;
-use slipstream_service::trace::RequestTrace;
+use slipstream_service::http::read_body;
+use slipstream_service::{ApiError, RequestTrace};
 
 use crate::SharedState;
 use crate::outlet::Publisher;
@@ -23,24 +22,20 @@ use crate::outlet::Publisher;
 pub(crate) async fn publish(
     State(state): State<SharedState>,
     Path(slug): Path<String>,
-    trace: RequestTrace,
+    RequestTrace(trace): RequestTrace,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let result = async {
-        let snapshot = state.directory.load();
-        let (site, account) =
-            authorize(&snapshot, &parts.headers, &slug, Permission::EventsPublish, UnknownSite::Forbidden)?;
-        let publisher = Publisher { site: &site, account: &account, trace: trace.context() };
-        let mode = content_mode(&parts.headers)?;
-        let body = read_body(&parts.headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
-        let events = read_events(mode, &parts, &body, &publisher)?;
-        state.outlet.publish(&publisher, events).await
-    };
-    match result.await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
-        Err(problem) => Err(ApiError::new(problem, trace)),
-    }
+    let snapshot = state.directory.snapshot();
+    let (site, account) =
+        authorize(&snapshot, &parts.headers, &slug, Permission::EventsPublish, UnknownSite::Forbidden)?;
+    let publisher = Publisher { site: &site, account: &account, trace };
+    let mode = content_mode(&parts.headers)?;
+    let body = read_body(&parts.headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
+    let events = read_events(mode, &parts, &body, &publisher)?;
+    drop(body);
+    state.outlet.publish(&publisher, events).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// Which of the three content modes the request is in (SPEC 3.4).

@@ -1,2 +1,48 @@
-//! Thin main.
-fn main() {}
+//! The one binary: everything in one process on an embedded NATS and SQLite, and the command line.
+
+mod api;
+mod broker;
+mod cli;
+mod console;
+mod credentials;
+mod data_dir;
+mod demo;
+mod embedded;
+mod events;
+mod listen;
+mod migrate;
+mod publish;
+mod receiver;
+mod settings;
+mod up;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How long blocking work (a look-up of a name) may hold up the end of the process.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
+fn main() -> ExitCode {
+    // Without it every TLS client panics when it is built (DEPENDENCIES 5.3).
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = cli::Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        // On this very thread, which lives as long as the process: children die with the thread that forked them.
+        let result = runtime.block_on(cli.run());
+        runtime.shutdown_timeout(END_WITHIN);
+        result
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{} {error:#}", console::Style::Bad.paint_error("error:"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -36,14 +36,14 @@ async fn settle(registry: &Registry, message: &Message) {
             return;
         }
     };
-    while let Err(error) = apply(registry, change).await {
+    while let Err(error) = apply(registry, &change).await {
         let error = format!("{:#}", anyhow::Error::from(error));
         tracing::warn!(error, subscription.id = %change.subscription, "cannot disable a subscription yet");
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
-async fn apply(registry: &Registry, change: EndpointChanged) -> Result<(), RegistryError> {
+async fn apply(registry: &Registry, change: &EndpointChanged) -> Result<(), RegistryError> {
     // What we announced ourselves.
     let EndpointChange::Disabled(reason) = change.change else { return Ok(()) };
     let (connection, id) = (registry.store().connection(), change.subscription);
@@ -51,7 +51,7 @@ async fn apply(registry: &Registry, change: EndpointChanged) -> Result<(), Regis
     match subscriptions::disable(connection, id, reason, Some(change.at)).await? {
         Some(subscription) => {
             tracing::info!(subscription.id = %id, state = ?subscription.state, "endpoint reported unusable");
-            registry.mirror_subscription(&subscription).await
+            registry.mirror_subscription(id).await
         }
         None => Ok(()),
     }

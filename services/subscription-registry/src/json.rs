@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::Deserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_path_to_error::Segment;
 use slipstream_core::event::is_json_content_type;
@@ -82,9 +82,8 @@ fn explain(error: &str, pointer: &mut String) -> String {
 fn parse(body: &[u8]) -> Result<Value, Problem> {
     let mut path = Vec::new();
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read = Strict { path: &mut path }
-        .deserialize(&mut deserializer)
-        .and_then(|value| deserializer.end().map(|()| value));
+    let read =
+        Strict { path: &mut path }.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     read.map_err(|error| {
         if error.is_data() {
             let mut pointer = String::from("#");

@@ -10,15 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use slipstream_bus::{BusError, ConfigBucket, Outgoing, PublishError, Publisher, subject};
-use slipstream_core::config::{Record, Subscription, Surface};
+use slipstream_core::config::{Subscription, Surface};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_service::{ApiError, clock};
+use slipstream_store::subscriptions::{self, Owner};
 use slipstream_store::{Store, StoreError, records};
 
 /// How long a change may take to reach the bucket before the caller hears 503 (THREATS 10: at most 5 s, SQL included).
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What the key of a subscription begins with; see [`slipstream_core::config::Record::key`].
+const SUBSCRIPTION: &str = "subscription.";
 
 /// A change that is not, or not yet, in force. A repeat is harmless.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +91,8 @@ impl Registry {
                     written = Some(record.revision());
                 }
                 None => {
-                    let removed = key.strip_prefix("subscription.").and_then(|id| id.parse().ok());
+                    let removed: Option<SubscriptionId> =
+                        key.strip_prefix(SUBSCRIPTION).and_then(|id| id.parse().ok());
                     self.unannounced().extend(removed);
                     self.bucket.delete(key).await?;
                     return self.announce_removals().await;
@@ -96,9 +101,32 @@ impl Registry {
         }
     }
 
-    /// Makes the bucket say what SQL says about a subscription that stands in SQL.
-    pub(crate) async fn mirror_subscription(&self, subscription: &Subscription) -> Result<(), RegistryError> {
-        self.mirror(&Record::Subscription(Box::new(subscription.clone())).key()).await
+    /// Makes the bucket say what SQL says about a subscription.
+    pub(crate) async fn mirror_subscription(&self, id: SubscriptionId) -> Result<(), RegistryError> {
+        self.mirror(&format!("{SUBSCRIPTION}{id}")).await
+    }
+
+    /// Creates or replaces the subscription that `wanted` is for; says what now stands and is in force.
+    pub(crate) async fn subscribe(&self, wanted: &Subscription) -> Result<Subscription, RegistryError> {
+        let stands = subscriptions::put(self.store.connection(), wanted, clock::now()).await?;
+        self.mirror_subscription(stands.id).await?;
+        Ok(stands)
+    }
+
+    /// Deletes a subscription; says which it was, or none.
+    pub(crate) async fn unsubscribe(&self, owner: Owner<'_>) -> Result<Option<SubscriptionId>, RegistryError> {
+        let transaction = self.store.begin().await?;
+        let deleted = subscriptions::delete(&transaction, owner).await?;
+        transaction.commit().await.map_err(StoreError::from)?;
+        if let Some(id) = deleted {
+            self.mirror_subscription(id).await?;
+        }
+        Ok(deleted)
+    }
+
+    /// The subscription of `owner`, if there is one.
+    pub(crate) async fn subscription_of(&self, owner: Owner<'_>) -> Result<Option<Subscription>, RegistryError> {
+        Ok(subscriptions::find(self.store.connection(), owner).await?)
     }
 
     /// Tells the dispatcher and the activity log of every removed subscription that has not been announced yet.

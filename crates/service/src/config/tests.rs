@@ -80,9 +80,11 @@ fn errors_name_the_variable() {
 
 #[test]
 fn errors_name_the_key_and_the_file() {
-    for (file, key) in
-        [("[http]\nlisen = '127.0.0.1:1'", "http.lisen"), ("[http]\nlisten = 5", "http.listen"), ("[nonsense]", "nonsense")]
-    {
+    for (file, key) in [
+        ("[http]\nlisen = '127.0.0.1:1'", "http.lisen"),
+        ("[http]\nlisten = 5", "http.listen"),
+        ("[nonsense]", "nonsense"),
+    ] {
         let error = load_with(Some(file), &[TOKEN]).unwrap_err();
         assert!(error.contains(key) && error.contains(".toml"), "{error}");
     }

@@ -33,8 +33,7 @@ impl Watching {
         loop {
             match watching.changes.next().await {
                 Some(Ok(ConfigChange::Initialised)) => return Ok(watching),
-                Some(Ok(change)) => apply(&mut watching.records, change),
-                Some(Err(error)) => return Err(error).context("the watch broke before its initial values were in"),
+                Some(change) => apply(&mut watching.records, change)?,
                 None => anyhow::bail!("the watch ended before its initial values were in"),
             }
         }
@@ -49,7 +48,7 @@ impl Watching {
         let mut next = Some(self.changes.next().await);
         for _ in 0..CHANGES_AT_ONCE_MAX {
             match next {
-                Some(Some(change)) => apply(&mut self.records, change.context("the watch broke")?),
+                Some(Some(change)) => apply(&mut self.records, change)?,
                 Some(None) => anyhow::bail!("the watch ended"),
                 None => break,
             }
@@ -59,12 +58,19 @@ impl Watching {
     }
 }
 
-fn apply(records: &mut Records, change: ConfigChange) {
+/// Takes in one change. A record that cannot be read is left out: it must not keep all others from being seen, and
+/// what was known of it before is better than nothing.
+fn apply(records: &mut Records, change: Result<ConfigChange, BusError>) -> anyhow::Result<()> {
     match change {
-        ConfigChange::Put(record) => records.put(record),
-        ConfigChange::Deleted { key } => records.delete(&key),
-        ConfigChange::Initialised => {}
+        Ok(ConfigChange::Put(record)) => records.put(record),
+        Ok(ConfigChange::Deleted { key }) => records.delete(&key),
+        Ok(ConfigChange::Initialised) => {}
+        Err(error @ BusError::BadRecord { .. }) => {
+            tracing::error!(error = format!("{:#}", anyhow::Error::from(error)), "a record is left out");
+        }
+        Err(error) => return Err(error).context("the watch broke"),
     }
+    Ok(())
 }
 
 /// Applies changes for ever.

@@ -161,7 +161,7 @@ mod tests {
         tokio::time::advance(IDLE * 2).await;
         assert!(matches!(judge(), Judgement::Wait(_)), "a request under way is neither slow nor idle");
         drop(busy);
-        tokio::time::advance(IDLE - Duration::from_secs(1)).await;
+        tokio::time::advance(Duration::from_secs(74)).await;
         assert!(matches!(judge(), Judgement::Wait(_)));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(judge(), Judgement::Idle);

@@ -11,16 +11,18 @@ use axum::{BoxError, Router};
 use futures::FutureExt as _;
 use http::{Method, StatusCode};
 use metrics::Histogram;
+use opentelemetry::trace::TraceContextExt as _;
 use slipstream_core::trace::TraceContext;
 use tokio::time::Instant;
 use tower::Service as _;
 use tracing::{Instrument as _, Level, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 use crate::config::HttpConfig;
+use crate::names;
 use crate::problem::{ApiError, Renderer};
 use crate::trace::{self, RequestTrace};
-use crate::names;
 
 /// A router with everything around it that each request goes through.
 #[derive(Debug)]
@@ -77,7 +79,7 @@ impl App {
             let response = self.answer(request, trace).instrument(span.clone()).await;
             span.record(names::HTTP_RESPONSE_STATUS_CODE, response.status().as_u16());
             if response.status().is_server_error() {
-                span.record("otel.status_code", "ERROR");
+                span.record(names::OTEL_STATUS_CODE, "ERROR");
             }
             response
         };
@@ -130,7 +132,6 @@ fn span_of(method: &Method) -> Span {
         target: "slipstream::span::http",
         "http.server",
         otel.kind = "server",
-        otel.name = method.as_str(),
         otel.status_code = tracing::field::Empty,
         http.request.method = method.as_str(),
         http.route = tracing::field::Empty,
@@ -143,7 +144,8 @@ async fn name_span(request: Request<Body>, next: Next) -> Response {
     if let Some(route) = request.extensions().get::<MatchedPath>() {
         let span = Span::current();
         span.record(names::HTTP_ROUTE, route.as_str());
-        span.record(names::OTEL_NAME, format!("{} {}", request.method(), route.as_str()));
+        // Not by recording `otel.name`: the span has begun, and then its name stays.
+        span.context().span().update_name(format!("{} {}", request.method(), route.as_str()));
     }
     next.run(request).await
 }

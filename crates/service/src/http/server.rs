@@ -9,9 +9,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::App;
 use super::connection::{self, Shared};
 use super::gate::Gate;
-use super::App;
 use crate::config::HttpConfig;
 use crate::names;
 
@@ -27,8 +27,7 @@ pub async fn serve(listener: TcpListener, router: Router, config: &HttpConfig, s
     let gate = Gate::new(config.connections_max, config.connections_per_address_max);
     let connections = TaskTracker::new();
 
-    let accept = accept(&listener, &gate, &shared, &connections);
-    tokio::pin!(accept);
+    let mut accept = Box::pin(accept(listener, gate, Arc::clone(&shared), connections.clone()));
     tokio::select! {
         never = &mut accept => match never {},
         () = stop.cancelled() => {}
@@ -39,7 +38,8 @@ pub async fn serve(listener: TcpListener, router: Router, config: &HttpConfig, s
         never = &mut accept => match never {},
         () = tokio::time::sleep_until(stopped + config.drain_min) => {}
     }
-    drop(listener);
+    // And the listener with it.
+    drop(accept);
 
     tracing::debug!(connections.count = connections.len(), "draining connections");
     shared.drain.cancel();
@@ -53,10 +53,10 @@ pub async fn serve(listener: TcpListener, router: Router, config: &HttpConfig, s
 
 /// Accepts for ever.
 async fn accept(
-    listener: &TcpListener,
-    gate: &Arc<Gate>,
-    shared: &Arc<Shared>,
-    connections: &TaskTracker,
+    listener: TcpListener,
+    gate: Arc<Gate>,
+    shared: Arc<Shared>,
+    connections: TaskTracker,
 ) -> std::convert::Infallible {
     loop {
         let (stream, peer) = match listener.accept().await {
@@ -70,7 +70,7 @@ async fn accept(
         };
         match gate.enter(peer.ip()) {
             Ok(pass) => {
-                let shared = Arc::clone(shared);
+                let shared = Arc::clone(&shared);
                 connections.spawn(async move {
                     connection::serve(shared, stream, peer).await;
                     drop(pass);

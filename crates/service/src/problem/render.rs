@@ -111,9 +111,7 @@ impl Renderer {
             StatusCode::METHOD_NOT_ALLOWED => {
                 (ProblemKind::MethodNotAllowed, detail("the path does not have this method"))
             }
-            StatusCode::REQUEST_TIMEOUT => {
-                (ProblemKind::RequestTimeout, detail("the request did not arrive in time"))
-            }
+            StatusCode::REQUEST_TIMEOUT => (ProblemKind::RequestTimeout, detail("the request did not arrive in time")),
             StatusCode::PAYLOAD_TOO_LARGE => (ProblemKind::TooLarge, detail("the body is too large")),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 (ProblemKind::UnsupportedMediaType, detail("the content type is not supported"))
@@ -144,10 +142,7 @@ impl Renderer {
 
 /// Whether an answer has no shape of its own: no body, or the plain text in which axum words its refusals.
 fn is_plain(response: &Response) -> bool {
-    response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_none_or(|value| value.as_bytes().starts_with(b"text/plain"))
+    response.headers().get(header::CONTENT_TYPE).is_none_or(|value| value.as_bytes().starts_with(b"text/plain"))
 }
 
 fn write(mut response: Response, document: &Document<'_>) -> Response {

@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,27 +21,32 @@ struct Page {
 
 fn router() -> Router {
     Router::new()
-        .route("/kinds/{status}", get(async |Path(status): Path<u16>| -> ApiError {
-            match status {
-                400 => Problem::with_errors(
-                    ProblemKind::InvalidEvent,
-                    vec![
-                        FieldError::at("id", "must not be empty").in_batch(0),
-                        FieldError::at("time", "not an RFC 3339 timestamp").in_batch(1),
-                    ],
-                )
-                .into(),
-                401 => Problem::new(ProblemKind::Unauthorized, "the API key is not valid").into(),
-                429 => {
-                    let mut problem = Problem::new(ProblemKind::QuotaExceeded, "over quota");
-                    problem.retry_after = Some(Duration::from_millis(1200));
-                    ApiError::from(problem)
-                        .with_header(HeaderName::from_static("ratelimit"), HeaderValue::from_static(r#""publish";r=0"#))
+        .route(
+            "/kinds/{status}",
+            get(async |Path(status): Path<u16>| -> ApiError {
+                match status {
+                    400 => Problem::with_errors(
+                        ProblemKind::InvalidEvent,
+                        vec![
+                            FieldError::at("id", "must not be empty").in_batch(0),
+                            FieldError::at("time", "not an RFC 3339 timestamp").in_batch(1),
+                        ],
+                    )
+                    .into(),
+                    401 => Problem::new(ProblemKind::Unauthorized, "the API key is not valid").into(),
+                    429 => {
+                        let mut problem = Problem::new(ProblemKind::QuotaExceeded, "over quota");
+                        problem.retry_after = Some(Duration::from_millis(1200));
+                        ApiError::from(problem).with_header(
+                            HeaderName::from_static("ratelimit"),
+                            HeaderValue::from_static(r#""publish";r=0"#),
+                        )
+                    }
+                    503 => ApiError::unavailable("the bus did not answer in time", anyhow::anyhow!("canary")),
+                    _ => anyhow::anyhow!("canary").into(),
                 }
-                503 => ApiError::unavailable("the bus did not answer in time", anyhow::anyhow!("canary")),
-                _ => anyhow::anyhow!("canary").into(),
-            }
-        }))
+            }),
+        )
         .route("/panics", get(async || -> String { panic!("canary") }))
         .route("/page", get(async |_: Query<Page>| "page"))
         .route("/post", post(async || "posted"))
@@ -55,7 +61,7 @@ async fn get_text(path: &str) -> String {
     let mut text = format!("{}\n", response.status().as_u16());
     for name in ["content-type", "retry-after", "www-authenticate", "ratelimit", "allow"] {
         if let Some(value) = response.headers().get(name) {
-            text += &format!("{name}: {}\n", value.to_str().unwrap());
+            writeln!(text, "{name}: {}", value.to_str().unwrap()).unwrap();
         }
     }
     let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();

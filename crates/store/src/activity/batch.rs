@@ -4,14 +4,14 @@ use std::cmp::Ordering;
 
 use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::Surface;
+use slipstream_core::contract::Skipped;
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
-use slipstream_core::contract::Skipped;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
-use super::code::Code as _;
+use super::code::Code;
 use super::quarantine::Quarantined;
 
 /// An accepted event.
@@ -100,7 +100,7 @@ impl DeliveryRecord {
     fn precedence(&self) -> (i16, i64, i16, i16, i64) {
         let state = self.state.code();
         let finality = if self.state.is_terminal() { state } else { 0 };
-        let reason = self.reason.map_or(0, |reason| reason.code());
+        let reason = self.reason.map_or(0, Code::code);
         let next_attempt = self.next_attempt_at.map_or(0, Timestamp::as_millis);
         (finality, self.updated_at.as_millis(), state, reason, next_attempt)
     }
@@ -164,11 +164,7 @@ pub struct Batch {
 impl Batch {
     /// How many records it holds.
     pub fn len(&self) -> usize {
-        self.events.len()
-            + self.deliveries.len()
-            + self.attempts.len()
-            + self.removals.len()
-            + self.quarantined.len()
+        self.events.len() + self.deliveries.len() + self.attempts.len() + self.removals.len() + self.quarantined.len()
     }
 
     /// Whether it holds none.

@@ -1,15 +1,15 @@
 //! Writing a batch.
 
-use sea_orm::{ConnectionTrait, Statement, Value};
+use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, Statement, Value, sqlx};
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
 use super::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Removal};
 use super::code::Code;
-use super::upsert::{Upsert, optional_text, text};
 use super::quarantine;
 use super::row::id_hash;
+use super::upsert::{Upsert, optional_text, text};
 use crate::entity::to_json;
 use crate::error::StoreError;
 use crate::store::Store;
@@ -17,8 +17,20 @@ use crate::store::Store;
 const EVENTS: Upsert = Upsert {
     table: "events",
     columns: &[
-        "accepted_ms", "key", "site", "source", "id", "id_hash", "type", "subject", "visibility", "lane",
-        "intended_ms", "expires_ms", "routed_ms", "skipped",
+        "accepted_ms",
+        "key",
+        "site",
+        "source",
+        "id",
+        "id_hash",
+        "type",
+        "subject",
+        "visibility",
+        "lane",
+        "intended_ms",
+        "expires_ms",
+        "routed_ms",
+        "skipped",
     ],
     on_conflict: "(accepted_ms, key) DO UPDATE SET routed_ms = excluded.routed_ms, skipped = excluded.skipped \
                   WHERE excluded.routed_ms > COALESCE(events.routed_ms, -1)",
@@ -28,8 +40,17 @@ const EVENTS: Upsert = Upsert {
 const DELIVERIES: Upsert = Upsert {
     table: "deliveries",
     columns: &[
-        "created_ms", "id", "site", "event_key", "subscription", "surface", "lane", "state", "reason",
-        "next_attempt_ms", "updated_ms",
+        "created_ms",
+        "id",
+        "site",
+        "event_key",
+        "subscription",
+        "surface",
+        "lane",
+        "state",
+        "reason",
+        "next_attempt_ms",
+        "updated_ms",
     ],
     on_conflict: "(created_ms, id) DO UPDATE SET state = excluded.state, reason = excluded.reason, \
                   next_attempt_ms = excluded.next_attempt_ms, updated_ms = excluded.updated_ms \
@@ -113,6 +134,7 @@ fn bind_event(event: EventRecord, values: &mut Vec<Value>) {
     ]);
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `Upsert::run` asks for")]
 fn bind_delivery(delivery: DeliveryRecord, values: &mut Vec<Value>) {
     values.extend([
         millis(Some(delivery.created_at())),
@@ -156,4 +178,23 @@ async fn cancel(connection: &impl ConnectionTrait, removal: Removal) -> Result<u
     ];
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     Ok(connection.execute_raw(statement).await?.rows_affected())
+}
+
+/// Whether the database refused rows for what is in them, so that trying again is in vain while other rows may pass.
+///
+/// PostgreSQL: data exception, constraint, program limit. SQLite: too big, constraint, mismatch. Everything else (a
+/// lost connection, a lock, a full disk, a table that is missing) is about the database.
+pub fn is_about_the_rows(error: &StoreError) -> bool {
+    let (StoreError::Conflict(error) | StoreError::Refused(error)) = error else { return false };
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
+        return false;
+    };
+    match &**error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| match code.parse::<u32>() {
+            Ok(number) if code.len() < 5 => matches!(number & 0xff, 18..=20),
+            _ => ["22", "23", "54"].contains(&&code[..2.min(code.len())]),
+        }),
+        sqlx::Error::Encode(_) => true,
+        _ => false,
+    }
 }

@@ -180,9 +180,17 @@ mod tests {
     fn targets_outside_the_policy_are_422_naming_the_uri() {
         let long = format!("https://receiver.example/{}", "a".repeat(2049));
         for uri in [
-            "http://receiver.example/", "https://127.0.0.1/", "https://10.1.2.3/", "https://169.254.169.254/",
-            "https://[::1]/", "https://[::ffff:10.0.0.1]/", "https://me@receiver.example/", "https://receiver.example/#x",
-            "receiver.example", "", long.as_str(),
+            "http://receiver.example/",
+            "https://127.0.0.1/",
+            "https://10.1.2.3/",
+            "https://169.254.169.254/",
+            "https://[::1]/",
+            "https://[::ffff:10.0.0.1]/",
+            "https://me@receiver.example/",
+            "https://receiver.example/#x",
+            "receiver.example",
+            "",
+            long.as_str(),
         ] {
             assert_eq!(refusal(json!({ "Uri": uri })), (422, vec!["#/Uri".to_owned()]), "{uri}");
         }

@@ -9,10 +9,8 @@ fn pieces(pieces: &[&'static str]) -> Body {
 }
 
 async fn kind(headers: &[(&'static str, &str)], body: Body, limit: usize) -> Result<Bytes, u16> {
-    let headers = headers
-        .iter()
-        .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
-        .collect();
+    let headers =
+        headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
     read_body(&headers, body, limit, SECOND).await.map_err(|problem| problem.kind.status())
 }
 

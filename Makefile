@@ -1,0 +1,83 @@
+# `make` prints this file's targets. The two that matter first: `make demo` and `make test`.
+# CI runs these same targets and nothing else (.ci/run).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Programs that tools/setup fetches come before the machine's own; the cache of Python's bytecode stays out of the tree.
+export PATH := $(CURDIR)/.run/tools/bin:$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help: ## Print this help
+	@echo 'Slipstream: CloudEvents in, signed webhooks out.'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'demo and test set up what they need: a Debian or Ubuntu with git, make, Python 3 and Rust will do.'
+
+.PHONY: setup
+setup: ## Fetch everything that demo and test need
+	@tools/setup test
+
+.PHONY: demo
+demo: ## See it work: publish events, receive signed webhooks, watch retries
+	@tools/setup demo
+	@echo 'Building (the first time takes a few minutes):'
+	@cargo build --package slipstream
+	@cargo run --quiet --package slipstream -- demo
+
+.PHONY: up
+up: ## Run everything in one process on one port, until Ctrl-C
+	@tools/setup demo
+	@cargo run --package slipstream -- up
+
+.PHONY: test
+test: ## Run every test, with real NATS and PostgreSQL
+	@tools/setup test
+	@echo 'Building programs and tests (the first time takes some minutes):'
+	@cargo build --workspace --bins --tests
+	@tools/doc-tests
+	@tools/postgres run cargo nextest run --workspace
+
+.PHONY: test-unit
+test-unit: ## Run the tests inside the libraries only: no whole system, no other programs
+	@tools/setup test
+	@tools/postgres run cargo nextest run --workspace --lib --exclude slipstream-tests
+
+.PHONY: lint
+lint: ## Check format, lints and the dependency rules; warnings are errors
+	@tools/setup lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	tools/check-dependencies
+	cargo deny check --hide-inclusion-graph bans licenses sources
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: bench
+bench: ## Measure throughput and latency of release builds; figures, no verdict
+	@tools/setup demo
+	@echo 'Building for release (the first time takes ten minutes or more):'
+	@cargo build --release --package slipstream --package slipstream-bench
+	@cargo run --release --quiet --package slipstream-bench -- $(BENCH_ARGS)
+
+.PHONY: ci
+ci: lint test ## What CI runs: lint and test
+
+.PHONY: deny
+deny: ## Check licences and security advisories (fetches the database of advisories)
+	@tools/setup lint
+	cargo deny check --hide-inclusion-graph
+
+.PHONY: doc
+doc: ## Build the API documentation
+	cargo doc --workspace --no-deps
+
+.PHONY: clean
+clean: ## Delete what was built and what tests fetched; the fetched programs stay
+	cargo clean
+	rm -rf .run/python .run/setup.log tests/interop/node_modules

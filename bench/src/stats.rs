@@ -1,0 +1,65 @@
+//! Percentiles.
+
+use serde::Serialize;
+
+/// How a set of latencies is spread, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Latency {
+    /// Half were at most this.
+    pub(crate) p50_ms: f64,
+    /// 99 % were at most this.
+    pub(crate) p99_ms: f64,
+    /// 99.9 % were at most this.
+    pub(crate) p999_ms: f64,
+    /// The longest.
+    pub(crate) max_ms: f64,
+}
+
+impl Latency {
+    /// Of latencies in nanoseconds; none of nothing.
+    pub(crate) fn of(mut nanos: Vec<u64>) -> Option<Self> {
+        nanos.sort_unstable();
+        let ms = |percent| Some(rounded(nearest_rank(&nanos, percent)? as f64 / 1e6, 3));
+        Some(Self { p50_ms: ms(50.0)?, p99_ms: ms(99.0)?, p999_ms: ms(99.9)?, max_ms: ms(100.0)? })
+    }
+}
+
+/// The smallest of the sorted values that at least `percent` of them do not exceed.
+fn nearest_rank(sorted: &[u64], percent: f64) -> Option<u64> {
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// `value` with at most so many decimals: more would only claim a precision that nobody measured.
+pub(crate) fn rounded(value: f64, decimals: i32) -> f64 {
+    let factor = 10_f64.powi(decimals);
+    (value * factor).round() / factor
+}
+
+/// How many per second; 0 if no time passed.
+pub(crate) fn rate(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { rounded(count as f64 / seconds, 1) } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let latency = Latency::of((1..=1000).rev().map(|ms| ms * 1_000_000).collect()).unwrap();
+        assert_eq!(latency, Latency { p50_ms: 500.0, p99_ms: 990.0, p999_ms: 999.0, max_ms: 1000.0 });
+    }
+
+    #[test]
+    fn one_value_is_every_percentile() {
+        let latency = Latency::of(vec![1_500_000]).unwrap();
+        assert_eq!(latency, Latency { p50_ms: 1.5, p99_ms: 1.5, p999_ms: 1.5, max_ms: 1.5 });
+    }
+
+    #[test]
+    fn nothing_has_no_percentiles() {
+        assert_eq!(Latency::of(Vec::new()), None);
+        assert!(rate(5, 0.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,126 @@
+//! The directory against a real bucket: it starts whole, follows changes, and survives the broker.
+
+use std::time::{Duration, Instant};
+
+use slipstream_bus::{Bus, BusConfig, ConfigBucket};
+use slipstream_core::config::Record;
+use slipstream_core::ids::SubscriptionId;
+use slipstream_core::lane::Visibility;
+use slipstream_core::matching::Candidate;
+use slipstream_service::directory::Snapshot;
+use slipstream_service::{Context, Directory};
+use slipstream_test_support::builders::{self, LETTER_TYPES, SITE};
+use slipstream_test_support::{NatsServer, eventually};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+async fn connect(server: &NatsServer) -> (Bus, ConfigBucket) {
+    let bus = Bus::connect(&BusConfig { url: server.url(), ..BusConfig::default() }).await.unwrap();
+    let bucket = bus.config_bucket().await.unwrap();
+    (bus, bucket)
+}
+
+fn receivers(directory: &Directory) -> Vec<SubscriptionId> {
+    let site = builders::slug(SITE);
+    let event = Candidate { site: &site, event_type: LETTER_TYPES[0], visibility: Visibility::Public };
+    directory.load().subscriptions().matching(event).iter().map(|subscription| subscription.id).collect()
+}
+
+#[tokio::test]
+async fn initial_values_are_there_at_once_and_changes_follow() {
+    let server = NatsServer::start().await;
+    let (bus, bucket) = connect(&server).await;
+    let account = builders::account();
+    let subscription = builders::subscription(SITE, account.account.id, "https://receiver.example/");
+    bucket.put(&Record::Organisation(builders::organisation())).await.unwrap();
+    bucket.put(&Record::Site(builders::site(SITE))).await.unwrap();
+    bucket.put(&Record::Account(account.account.clone())).await.unwrap();
+    bucket.put(&Record::Subscription(Box::new(subscription.clone()))).await.unwrap();
+
+    let ctx = Context::new();
+    let directory = Directory::watch(&bus, &ctx).await.unwrap();
+    assert!(ctx.health.is_ready());
+    let first = directory.snapshot();
+    assert!(first.organisation(&builders::slug(builders::ORGANISATION)).is_some());
+    assert!(first.site(&builders::slug(SITE)).is_some());
+    assert!(first.account(account.account.id).is_some_and(|account_| account_.has_key(&account.primary_key)));
+    assert_eq!(receivers(&directory), [subscription.id]);
+
+    let mut changed = directory.changed();
+    bucket.delete(&Record::Subscription(Box::new(subscription)).key()).await.unwrap();
+    tokio::time::timeout(LIMIT, changed.wait_for(|_| receivers(&directory).is_empty())).await.unwrap().unwrap();
+    assert_eq!(first.subscriptions().len(), 1, "a snapshot at hand does not change");
+    ctx.stop.cancel();
+    ctx.drained.cancel();
+    ctx.tasks.close();
+    tokio::time::timeout(LIMIT, ctx.tasks.wait()).await.expect("the watch ends when drained");
+}
+
+#[tokio::test]
+async fn an_empty_bucket_is_a_good_one() {
+    let server = NatsServer::start().await;
+    let (bus, bucket) = connect(&server).await;
+    let ctx = Context::new();
+    let directory = Directory::watch(&bus, &ctx).await.unwrap();
+    let mut changed = directory.changed();
+    assert!(directory.snapshot().subscriptions().is_empty());
+    bucket.put(&Record::Site(builders::site(SITE))).await.unwrap();
+    let site = builders::slug(SITE);
+    tokio::time::timeout(LIMIT, changed.wait_for(|_| directory.load().site(&site).is_some())).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn an_older_revision_that_arrives_late_changes_nothing() {
+    let server = NatsServer::start().await;
+    let (bus, bucket) = connect(&server).await;
+    let named = |name: &str, revision| {
+        let mut site = builders::site(SITE);
+        (site.name, site.revision) = (name.to_owned(), revision);
+        Record::Site(site)
+    };
+    bucket.put(&named("new", 2)).await.unwrap();
+    let ctx = Context::new();
+    let directory = Directory::watch(&bus, &ctx).await.unwrap();
+    bucket.put(&named("old", 1)).await.unwrap();
+    // What is put after it has been seen, so it has been seen too.
+    bucket.put(&Record::Organisation(builders::organisation())).await.unwrap();
+    let organisation = builders::slug(builders::ORGANISATION);
+    let mut changed = directory.changed();
+    let seen = changed.wait_for(|_| directory.load().organisation(&organisation).is_some());
+    tokio::time::timeout(LIMIT, seen).await.unwrap().unwrap();
+    assert_eq!(directory.snapshot().site(&builders::slug(SITE)).unwrap().name, "new");
+}
+
+#[tokio::test]
+async fn a_restarted_broker_is_followed_again_and_nothing_is_forgotten_meanwhile() {
+    let mut server = NatsServer::start().await;
+    let (bus, bucket) = connect(&server).await;
+    bucket.put(&Record::Site(builders::site(SITE))).await.unwrap();
+    let ctx = Context::new();
+    let directory = Directory::watch(&bus, &ctx).await.unwrap();
+    server.restart().await;
+    let site = builders::slug(SITE);
+    assert!(directory.load().site(&site).is_some());
+    let other = builders::slug("sUkLWZg");
+    eventually(LIMIT, async || bucket.put(&Record::Site(builders::site("sUkLWZg"))).await).await;
+    eventually(LIMIT, async || {
+        assert!(directory.load().site(&site).is_some(), "never without what was known");
+        directory.load().site(&other).is_some()
+    })
+    .await;
+}
+
+#[test]
+fn ten_thousand_subscriptions_are_indexed_fast() {
+    let account = builders::account().account.id;
+    let records = (0..10_000_u32).map(|number| {
+        let site = format!("s{:06}", number % 2000);
+        Record::Subscription(Box::new(builders::subscription(&site, account, "https://receiver.example/")))
+    });
+    let records: Vec<_> = records.collect();
+    let began = Instant::now();
+    let snapshot = Snapshot::from_records(records);
+    assert_eq!(snapshot.subscriptions().len(), 10_000);
+    // Tens of milliseconds even in a debug build; the bound only catches something quadratic.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}

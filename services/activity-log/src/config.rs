@@ -1,0 +1,54 @@
+//! The service's settings.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use slipstream_bus::BusConfig;
+use slipstream_service::config::{HttpConfig, OperatorConfig, TelemetryConfig, duration};
+use slipstream_store::DatabaseConfig;
+
+/// All settings, one field per concern.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where to listen.
+    #[serde(default)]
+    pub http: HttpConfig,
+    /// Where the bus is.
+    #[serde(default)]
+    pub bus: BusConfig,
+    /// Where the records go.
+    #[serde(default)]
+    pub database: DatabaseConfig,
+    /// Who may ask.
+    pub operator: OperatorConfig,
+    /// How long records are kept.
+    #[serde(default)]
+    pub retention: RetentionConfig,
+    /// Logs and traces.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
+}
+
+/// How long records are kept (SPEC 4.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// Events and deliveries, from the delivery's final state on. Default 30 days.
+    #[serde(with = "duration")]
+    pub records: Duration,
+    /// The first bytes of receivers' answers, from the attempt on. Default 7 days.
+    #[serde(with = "duration")]
+    pub responses: Duration,
+    /// How often to look for what is too old. Default 10 minutes.
+    #[serde(with = "duration")]
+    pub every: Duration,
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self { records: 30 * DAY, responses: 7 * DAY, every: Duration::from_secs(600) }
+    }
+}

@@ -1,0 +1,128 @@
+//! Makes outcomes durable, many at a time, and then acknowledges their deliveries (N10).
+//!
+//! While one commit is under way the next outcomes gather; each commit is one message per subscription. So recording
+//! costs little when there is much to record, and no time when there is little.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipstream_bus::consume::Acknowledger;
+use slipstream_bus::{Outgoing, Publisher, subject};
+use slipstream_core::config::Surface;
+use slipstream_core::contract::{Outcome, Outcomes};
+use slipstream_core::ids::SubscriptionId;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+/// Outcomes of one commit.
+const BATCH_MAX: usize = 512;
+/// Outcomes that may wait; whoever brings the next one waits too.
+const QUEUE_LEN: usize = 2048;
+/// Commits under way at once.
+const COMMITS_IN_FLIGHT: usize = 2;
+/// Pause before a commit that failed is tried again.
+const REPEAT_PAUSE: Duration = Duration::from_millis(200);
+/// Bytes of one message of outcomes: answers are kept up to 16 KiB each, and a message holds at most 1 MiB.
+const MESSAGE_BYTES_MAX: usize = 512 * 1024;
+
+/// Hands outcomes to the record loop. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<Entry>,
+}
+
+/// An outcome, and what to acknowledge when it is durable.
+struct Entry {
+    surface: Surface,
+    subscription: SubscriptionId,
+    outcome: Outcome,
+    ack: Acknowledger,
+}
+
+impl Recorder {
+    /// A recorder and its loop, which ends when the last recorder is dropped and everything is recorded.
+    pub(crate) fn new(
+        outcomes: Publisher,
+        stop: CancellationToken,
+    ) -> (Self, impl Future<Output = anyhow::Result<()>>) {
+        let (queue, entries) = mpsc::channel(QUEUE_LEN);
+        (Self { queue }, run(entries, outcomes, stop))
+    }
+
+    /// Records an outcome and then acknowledges the delivery. Returns when it is queued.
+    pub(crate) async fn record(
+        &self,
+        surface: Surface,
+        subscription: SubscriptionId,
+        outcome: Outcome,
+        ack: Acknowledger,
+    ) {
+        let entry = Entry { surface, subscription, outcome, ack };
+        // Fails only when the loop has ended, after a stop: then the delivery comes again.
+        let _ = self.queue.send(entry).await;
+    }
+}
+
+async fn run(mut entries: mpsc::Receiver<Entry>, outcomes: Publisher, stop: CancellationToken) -> anyhow::Result<()> {
+    let in_flight = Arc::new(Semaphore::new(COMMITS_IN_FLIGHT));
+    loop {
+        let permit = Arc::clone(&in_flight).acquire_owned().await.expect("the semaphore is never closed");
+        let mut batch = Vec::new();
+        if entries.recv_many(&mut batch, BATCH_MAX).await == 0 {
+            break;
+        }
+        let (outcomes, stop) = (outcomes.clone(), stop.clone());
+        tokio::spawn(async move {
+            commit(batch, &outcomes, &stop).await;
+            drop(permit);
+        });
+    }
+    let _all = in_flight.acquire_many(COMMITS_IN_FLIGHT as u32).await;
+    Ok(())
+}
+
+async fn commit(batch: Vec<Entry>, publisher: &Publisher, stop: &CancellationToken) {
+    let mut acks = Vec::with_capacity(batch.len());
+    let mut by_subscription: HashMap<(Surface, SubscriptionId), Vec<Outcome>> = HashMap::new();
+    for Entry { surface, subscription, outcome, ack } in batch {
+        by_subscription.entry((surface, subscription)).or_default().push(outcome);
+        acks.push(ack);
+    }
+    let messages: Vec<_> = by_subscription
+        .into_iter()
+        .flat_map(|((surface, subscription), outcomes)| messages(surface, subscription, outcomes))
+        .collect();
+    while let Err(error) = publisher.publish_each(messages.clone()).await {
+        tracing::warn!(%error, "recording outcomes again");
+        if stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {
+            return; // not acknowledged: the deliveries come again
+        }
+    }
+    for ack in acks {
+        ack.ack().await;
+    }
+}
+
+/// One message for all outcomes, or several if their answers are long.
+fn messages(surface: Surface, subscription: SubscriptionId, outcomes: Vec<Outcome>) -> Vec<Outgoing> {
+    let mut messages = Vec::new();
+    let mut chunk = Vec::with_capacity(outcomes.len());
+    let mut bytes = 0;
+    for outcome in outcomes {
+        let size = 400 + outcome.attempt.as_ref().and_then(|a| a.response.as_ref()).map_or(0, String::len);
+        if bytes + size > MESSAGE_BYTES_MAX && !chunk.is_empty() {
+            messages.push(message(surface, subscription, std::mem::take(&mut chunk)));
+            bytes = 0;
+        }
+        bytes += size;
+        chunk.push(outcome);
+    }
+    messages.push(message(surface, subscription, chunk));
+    messages
+}
+
+fn message(surface: Surface, subscription: SubscriptionId, outcomes: Vec<Outcome>) -> Outgoing {
+    let payload = serde_json::to_vec(&Outcomes { subscription, surface, outcomes }).expect("outcomes serialise");
+    Outgoing::new(subject::outcomes(surface, subscription), payload.into())
+}

@@ -1,0 +1,76 @@
+//! A delivery in hand: one message of `WORK`, read.
+
+use bytes::Bytes;
+use slipstream_bus::subject;
+use slipstream_bus::{Message, Outgoing};
+use slipstream_bus::consume::Acknowledger;
+use slipstream_core::contract::{Attempt, Meta, Outcome};
+use slipstream_core::delivery::{DeliveryState, Reason};
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::lane::Lane;
+use slipstream_core::timestamp::Timestamp;
+use slipstream_core::trace::TraceContext;
+use slipstream_service::clock;
+
+/// A delivery that this dispatcher holds until its outcome is durable.
+#[derive(Debug)]
+pub(crate) struct Work {
+    pub(crate) delivery: DeliveryId,
+    pub(crate) subscription: SubscriptionId,
+    pub(crate) key: EventKey,
+    pub(crate) lane: Lane,
+    pub(crate) meta: Meta,
+    pub(crate) trace: Option<TraceContext>,
+    pub(crate) body: Bytes,
+    pub(crate) ack: Acknowledger,
+}
+
+impl Work {
+    /// Reads a message; one that is not a delivery of ours is logged and let go.
+    pub(crate) async fn read(message: Message) -> Option<Self> {
+        let parsed = subject::parse_delivery(&message.subject).zip(message.meta.clone());
+        let Some(((lane, subscription, key), meta)) = parsed else {
+            tracing::error!(subject = %message.subject.escape_debug(), "not a delivery of ours: skipped");
+            message.ack().await;
+            return None;
+        };
+        let delivery = DeliveryId::derive(meta.accepted_at, subscription, &key);
+        let (trace, body) = (message.trace, message.payload.clone());
+        Some(Self { delivery, subscription, key, lane, meta, trace, body, ack: message.into_ack() })
+    }
+
+    /// The message that makes the server hand this delivery out again at `at`.
+    pub(crate) fn again(&self, meta: &Meta, at: Timestamp, now: Timestamp) -> Outgoing {
+        let due = subject::delivery(self.lane, self.subscription, &self.key);
+        Outgoing::new(subject::waiting(self.subscription, &self.key), self.body.clone())
+            .meta(meta)
+            .trace(self.trace)
+            .at(at, &due, now)
+    }
+
+    /// The record of what happened to this delivery.
+    pub(crate) fn outcome(&self, state: DeliveryState, reason: Option<Reason>) -> Outcome {
+        Outcome {
+            delivery: self.delivery,
+            site: self.meta.site.clone(),
+            key: self.key,
+            lane: self.lane,
+            accepted_at: self.meta.accepted_at,
+            state,
+            reason,
+            at: clock::now(),
+            attempt: None,
+            next_attempt_at: None,
+        }
+    }
+
+    /// The record of an attempt.
+    pub(crate) fn attempted(&self, state: DeliveryState, reason: Option<Reason>, attempt: Attempt) -> Outcome {
+        Outcome { attempt: Some(attempt), ..self.outcome(state, reason) }
+    }
+
+    /// The state of a delivery that waits: what was attempted waits for a retry, the rest is scheduled.
+    pub(crate) const fn waiting_state(&self) -> DeliveryState {
+        if self.meta.attempt > 1 { DeliveryState::RetryWait } else { DeliveryState::Scheduled }
+    }
+}

@@ -1,0 +1,7 @@
+//! The dispatcher on a real nats-server, with real receivers. Events come from the bus as ingest would put them there;
+//! outcomes are read from the bus as the activity log would.
+
+mod deliver;
+mod hold;
+mod isolate;
+mod world;

@@ -1,0 +1,105 @@
+//! `/admin/v1/accounts`: API accounts and their keys. A key is shown once, when it is made.
+
+mod body;
+
+use axum::Json as Answer;
+use axum::extract::{Path, Query, State};
+use axum::response::IntoResponse;
+use http::{StatusCode, header};
+use serde::Serialize;
+use slipstream_core::config::{Account, Record};
+use slipstream_core::ids::AccountId;
+use slipstream_core::problem::Problem;
+use slipstream_service::ApiError;
+use slipstream_store::accounts::{self, KeySlot};
+use uuid::Uuid;
+
+use self::body::{NewAccount, View};
+use super::list::{ListQuery, PageView};
+use super::{NO_STORE, not_found};
+use crate::keys::ApiKey;
+use crate::registry::RegistryError;
+use crate::state::{AppState, Json};
+
+/// A new account, with its keys.
+#[derive(Serialize)]
+struct Created {
+    #[serde(flatten)]
+    account: View,
+    keys: Keys,
+}
+
+#[derive(Serialize)]
+struct Keys {
+    primary: String,
+    secondary: String,
+}
+
+#[derive(Serialize)]
+struct Rotated {
+    id: AccountId,
+    key: String,
+}
+
+fn account_id(text: &str) -> Result<AccountId, Problem> {
+    text.parse().map_err(|_| not_found("account"))
+}
+
+/// Puts an account in force, here and everywhere.
+async fn put_in_force(state: &AppState, account: &Account) -> Result<(), ApiError> {
+    state.registry.mirror(&Record::Account(account.clone()).key()).await?;
+    let is_seen = |seen: &std::sync::Arc<Account>| seen.revision >= account.revision;
+    state.seen(|snapshot| snapshot.account(account.id).is_some_and(is_seen)).await;
+    Ok(())
+}
+
+/// Creates an account.
+pub(super) async fn create(
+    State(state): State<AppState>,
+    Json(body): Json<NewAccount>,
+) -> Result<impl IntoResponse, ApiError> {
+    let id = AccountId(Uuid::now_v7());
+    let (primary, secondary) = (ApiKey::new(id), ApiKey::new(id));
+    let account = body.check(id, primary.hash(), secondary.hash())?;
+    let created = accounts::create(state.registry.store().connection(), &account).await;
+    created.map_err(RegistryError::from)?;
+    put_in_force(&state, &account).await?;
+    tracing::info!(account.id = %id, "account created");
+    let keys = Keys { primary: primary.into_shown(), secondary: secondary.into_shown() };
+    let location = [(header::LOCATION, format!("/admin/v1/accounts/{id}"))];
+    Ok((StatusCode::CREATED, NO_STORE, location, Answer(Created { account: account.into(), keys })))
+}
+
+/// Accounts by id.
+pub(super) async fn list(
+    State(state): State<AppState>,
+    Query(query): Query<ListQuery>,
+) -> Result<Answer<PageView<View>>, ApiError> {
+    let (limit, after) = (query.limit()?, query.cursor()?);
+    let page = accounts::page(state.registry.store().connection(), after, limit).await;
+    Ok(Answer(PageView::of(page.map_err(RegistryError::from)?)))
+}
+
+pub(super) async fn get(State(state): State<AppState>, Path(id): Path<String>) -> Result<Answer<View>, ApiError> {
+    let found = accounts::get(state.registry.store().connection(), account_id(&id)?).await;
+    Ok(Answer(found.map_err(RegistryError::from)?.ok_or_else(|| not_found("account"))?.into()))
+}
+
+/// Makes a new key in place of one of the two; the other stays valid, so that callers can move over.
+pub(super) async fn rotate_key(
+    State(state): State<AppState>,
+    Path((id, slot)): Path<(String, String)>,
+) -> Result<impl IntoResponse, ApiError> {
+    let id = account_id(&id)?;
+    let slot = match slot.as_str() {
+        "primary" => KeySlot::Primary,
+        "secondary" => KeySlot::Secondary,
+        _ => return Err(not_found("key").into()),
+    };
+    let key = ApiKey::new(id);
+    let rotated = accounts::set_key(state.registry.store().connection(), id, slot, &key.hash()).await;
+    let account = rotated.map_err(RegistryError::from)?.ok_or_else(|| not_found("account"))?;
+    put_in_force(&state, &account).await?;
+    tracing::info!(account.id = %id, key = ?slot, "account key rotated");
+    Ok((NO_STORE, Answer(Rotated { id, key: key.into_shown() })))
+}

@@ -1,0 +1,200 @@
+//! What an account looks like to an operator.
+
+use std::fmt;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use slipstream_core::config::{Account, AccountKind, KeyHash, Permission, Quota, SitesAllowed};
+use slipstream_core::ids::AccountId;
+use slipstream_core::problem::{FieldError, Problem, ProblemKind};
+use slipstream_core::slug::Slug;
+
+use super::super::text;
+
+/// The body that creates an account.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct NewAccount {
+    display_name: String,
+    #[serde(default = "external")]
+    kind: AccountKind,
+    sites: Sites,
+    permissions: Vec<Permission>,
+    #[serde(default)]
+    quota: Option<QuotaView>,
+}
+
+/// An account is a stranger's unless told otherwise (SPEC 5.1).
+fn external() -> AccountKind {
+    AccountKind::External
+}
+
+/// `"all"`, or a list of slugs.
+struct Sites(SitesAllowed);
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct QuotaView {
+    burst_capacity: u32,
+    tokens_per_second: u32,
+}
+
+impl NewAccount {
+    /// The account `id` with keys of these hashes.
+    pub(super) fn check(self, id: AccountId, primary: KeyHash, secondary: KeyHash) -> Result<Account, Problem> {
+        let mut errors = Vec::new();
+        text::check_name("displayName", &self.display_name, &mut errors);
+        if let SitesAllowed::Only(sites) = &self.sites.0 {
+            for (index, _) in sites.iter().enumerate().filter(|(_, slug)| !slug.is_site()) {
+                errors.push(FieldError { pointer: format!("#/sites/{index}"), detail: "must begin with s".into() });
+            }
+        }
+        if let Some(quota) = self.quota {
+            let numbers = [("burstCapacity", quota.burst_capacity), ("tokensPerSecond", quota.tokens_per_second)];
+            for (name, _) in numbers.into_iter().filter(|(_, number)| *number == 0) {
+                errors.push(FieldError { pointer: format!("#/quota/{name}"), detail: "must be at least 1".into() });
+            }
+        }
+        if !errors.is_empty() {
+            return Err(Problem::with_errors(ProblemKind::BadRequest, errors));
+        }
+        let mut permissions = Vec::with_capacity(2);
+        for permission in self.permissions {
+            if !permissions.contains(&permission) {
+                permissions.push(permission);
+            }
+        }
+        Ok(Account {
+            id,
+            display_name: self.display_name,
+            kind: self.kind,
+            sites: self.sites.0,
+            permissions,
+            quota: self.quota.map(|quota| Quota {
+                burst_capacity: quota.burst_capacity,
+                tokens_per_second: quota.tokens_per_second,
+            }),
+            primary_key: primary,
+            secondary_key: secondary,
+            revision: 1,
+        })
+    }
+}
+
+/// An account as it is answered: without its keys' hashes.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct View {
+    id: AccountId,
+    display_name: String,
+    kind: AccountKind,
+    sites: Sites,
+    permissions: Vec<Permission>,
+    quota: Option<QuotaView>,
+    revision: i64,
+}
+
+impl From<Account> for View {
+    fn from(it: Account) -> Self {
+        Self {
+            id: it.id,
+            display_name: it.display_name,
+            kind: it.kind,
+            sites: Sites(it.sites),
+            permissions: it.permissions,
+            quota: it.quota.map(|quota| QuotaView {
+                burst_capacity: quota.burst_capacity,
+                tokens_per_second: quota.tokens_per_second,
+            }),
+            revision: it.revision,
+        }
+    }
+}
+
+impl Serialize for Sites {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            SitesAllowed::All => serializer.serialize_str("all"),
+            SitesAllowed::Only(sites) => sites.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Sites {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Sites;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"all\" or a list of site slugs")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sites, E> {
+                if text == "all" {
+                    Ok(Sites(SitesAllowed::All))
+                } else {
+                    Err(E::invalid_value(serde::de::Unexpected::Str(text), &self))
+                }
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sites, A::Error> {
+                let mut sites: Vec<Slug> = Vec::new();
+                while let Some(site) = list.next_element()? {
+                    sites.push(site);
+                }
+                Ok(Sites(SitesAllowed::Only(sites)))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn check(body: serde_json::Value) -> Result<Account, Vec<String>> {
+        let pointers = |problem: Problem| problem.errors.into_iter().map(|error| error.pointer).collect::<Vec<_>>();
+        let body = crate::json::read::<NewAccount>(body.to_string().as_bytes()).map_err(pointers)?;
+        let id = AccountId(uuid::Uuid::nil());
+        body.check(id, KeyHash::of("a"), KeyHash::of("b")).map_err(pointers)
+    }
+
+    #[test]
+    fn an_account_comes_back_as_it_was_given() {
+        let body = json!({
+            "displayName": "Post", "kind": "internal", "sites": ["s8n6EzC"], "permissions": ["Webhooks.Manage"],
+            "quota": {"burstCapacity": 500, "tokensPerSecond": 50},
+        });
+        let mut view = serde_json::to_value(View::from(check(body.clone()).unwrap())).unwrap();
+        let members = view.as_object_mut().unwrap();
+        assert!(members.remove("id").is_some() && members.remove("revision").is_some());
+        assert_eq!(view, body);
+    }
+
+    #[test]
+    fn everything_optional_can_be_left_out() {
+        let account = check(json!({"displayName": "Post", "sites": "all", "permissions": []})).unwrap();
+        assert_eq!((account.kind, account.sites, account.quota), (AccountKind::External, SitesAllowed::All, None));
+    }
+
+    #[test]
+    fn wrong_members_are_named() {
+        let with = |name: &str, value: serde_json::Value| {
+            let mut body = json!({"displayName": "Post", "sites": "all", "permissions": []});
+            body[name] = value;
+            check(body).unwrap_err()
+        };
+        assert_eq!(with("displayName", json!("")), ["#/displayName"]);
+        assert_eq!(with("kind", json!("other")), ["#/kind"]);
+        assert_eq!(with("sites", json!("some")), ["#/sites"]);
+        assert_eq!(with("sites", json!(["s8n6EzC", "?"])), ["#/sites/1"]);
+        assert_eq!(with("sites", json!(["o4fKq2"])), ["#/sites/0"]);
+        assert_eq!(with("permissions", json!(["Everything"])), ["#/permissions/0"]);
+        assert_eq!(with("quota", json!({"burstCapacity": 0, "tokensPerSecond": 1})), ["#/quota/burstCapacity"]);
+        assert_eq!(with("quota", json!({"burstCapacity": 1})), ["#/quota/tokensPerSecond"]);
+        assert_eq!(check(json!({"sites": "all", "permissions": []})).unwrap_err(), ["#/displayName"]);
+    }
+}

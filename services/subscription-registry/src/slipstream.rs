@@ -1,0 +1,111 @@
+//! The Slipstream surface: S3 subscribe, S4 unsubscribe, S5 get (SPEC 5.4).
+//!
+//! A feature is an entry of [`slipstream_core::feature::FEATURES`]; nothing here knows one by name.
+
+mod body;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::routing::put;
+use axum::{Json, Router};
+use http::{HeaderMap, StatusCode};
+use slipstream_core::config::{Account, EndpointState, Permission, Site, Subscription, Surface};
+use slipstream_core::feature::FeatureRef;
+use slipstream_core::ids::SubscriptionId;
+use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_service::ApiError;
+use slipstream_service::auth::{UnknownSite, authorize};
+use slipstream_store::subscriptions::Owner;
+use uuid::Uuid;
+
+use self::body::{Details, WebhookSubscription};
+use crate::keys;
+use crate::state::{AppState, read_json};
+
+/// The path of a feature's one subscription, under each of the two mount points (SPEC 1.1).
+const PATH: &str = "/sites/{site}/webhooks/features/{feature}";
+
+/// The routes of the surface. All need an account with the permission `Webhooks.Manage`.
+pub(crate) fn router() -> Router<AppState> {
+    let methods = put(subscribe).delete(unsubscribe).get(details);
+    Router::new().route(PATH, methods.clone()).route(&format!("/api/v1{PATH}"), methods)
+}
+
+/// Who calls, for which site and feature: checked.
+struct Caller {
+    site: Arc<Site>,
+    account: Arc<Account>,
+    feature: FeatureRef,
+}
+
+impl Caller {
+    fn check(state: &AppState, headers: &HeaderMap, site: &str, feature: &str) -> Result<Self, Problem> {
+        let snapshot = state.directory.load();
+        let (site, account) = authorize(&snapshot, headers, site, Permission::WebhooksManage, UnknownSite::NotFound)?;
+        let feature = FeatureRef::by_name(feature)
+            .ok_or_else(|| Problem::new(ProblemKind::NotFound, "there is no such feature"))?;
+        Ok(Self { site, account, feature })
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        Owner { site: &self.site.slug, feature: self.feature, account: self.account.id }
+    }
+}
+
+fn no_subscription() -> ApiError {
+    Problem::new(ProblemKind::NotFound, "there is no subscription of this account").into()
+}
+
+/// S3: creates the caller's one subscription or replaces it; a disabled one is enabled again (SPEC 4.4). Idempotent.
+async fn subscribe(
+    State(state): State<AppState>,
+    Path((site, feature)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<WebhookSubscription>, ApiError> {
+    let caller = Caller::check(&state, &headers, &site, &feature)?;
+    let body: WebhookSubscription = read_json(&headers, body, &state).await?;
+    let wanted = body.check(&caller.feature, &state.targets)?;
+    let wanted = Subscription {
+        // Time-ordered, so that lists by id are lists by age. Kept out when there is a subscription already.
+        id: SubscriptionId(Uuid::now_v7()),
+        surface: Surface::Slipstream,
+        site: caller.site.slug.clone(),
+        feature: caller.feature,
+        account: caller.account.id,
+        uri: wanted.uri,
+        headers: wanted.headers,
+        event_types: wanted.event_types,
+        state: EndpointState::Active,
+        signing_keys: vec![keys::signing_key()],
+        revision: 1,
+    };
+    let stands = state.registry.subscribe(&wanted).await?;
+    tracing::info!(subscription.id = %stands.id, site = %stands.site, revision = stands.revision, "subscribed");
+    Ok(Json(stands.into()))
+}
+
+/// S4: deletes the caller's subscription. What it has not received yet is cancelled.
+async fn unsubscribe(
+    State(state): State<AppState>,
+    Path((site, feature)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<StatusCode, ApiError> {
+    let caller = Caller::check(&state, &headers, &site, &feature)?;
+    let id = state.registry.unsubscribe(caller.owner()).await?.ok_or_else(no_subscription)?;
+    tracing::info!(subscription.id = %id, site = %caller.site.slug, "unsubscribed");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// S5: the caller's subscription, without header values.
+async fn details(
+    State(state): State<AppState>,
+    Path((site, feature)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Json<Details>, ApiError> {
+    let caller = Caller::check(&state, &headers, &site, &feature)?;
+    let subscription = state.registry.subscription_of(caller.owner()).await?.ok_or_else(no_subscription)?;
+    Ok(Json(subscription.into()))
+}
