@@ -122,12 +122,14 @@ pub(crate) async fn publish(load: &Load) -> anyhow::Result<Published> {
 }
 
 /// One connection's share.
-async fn run(mut connection: Connection, load: Load, next: Arc<AtomicU32>, until: Instant) -> anyhow::Result<Published> {
+async fn run(
+    mut connection: Connection,
+    load: Load,
+    next: Arc<AtomicU32>,
+    until: Instant,
+) -> anyhow::Result<Published> {
     let Load { address, mut request, phase, events, .. } = load;
-    let mut published = Published {
-        sent: Vec::with_capacity(events as usize / load.connections * 2),
-        reconnects: 0,
-    };
+    let mut published = Published { sent: Vec::with_capacity(events as usize / load.connections * 2), reconnects: 0 };
     while Instant::now() < until {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= events {

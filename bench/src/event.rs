@@ -54,11 +54,11 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// The request that publishes a letter to `site` with `api_key`; `host` is only named in the header.
-    pub(crate) fn new(host: &str, site: &str, api_key: &str) -> Self {
+    /// The request that posts a letter to `path` with `api_key`; `host` is only named in the header.
+    pub(crate) fn new(host: &str, path: &str, api_key: &str) -> Self {
         let body = body();
         let head = format!(
-            "POST /sites/{site}/events HTTP/1.1\r\nHost: {host}\r\nX-API-KEY: {api_key}\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\nX-API-KEY: {api_key}\r\n\
              Content-Type: application/cloudevents+json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn an_id_that_was_written_is_found_again() {
-        let mut request = Request::new("127.0.0.1:1", "s8n6EzC", "key");
+        let mut request = Request::new("127.0.0.1:1", "/sites/s8n6EzC/events", "key");
         let mut hint = 0;
         for id in [EventId { phase: 0, number: 0 }, EventId { phase: 0xabcd, number: u32::MAX }] {
             let bytes = request.with_id(id).to_vec();

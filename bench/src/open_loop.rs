@@ -51,7 +51,8 @@ impl Connection {
 /// If a connection fails.
 pub(crate) fn publish(load: &Load, per_second: u32) -> anyhow::Result<Published> {
     let mut request = load.request.clone();
-    let mut connections = (0..load.connections).map(|_| Connection::open(load.address)).collect::<Result<Vec<_>, _>>()?;
+    let mut connections =
+        (0..load.connections).map(|_| Connection::open(load.address)).collect::<Result<Vec<_>, _>>()?;
     let mut published = Published::default();
     let (begun, begun_at) = (Instant::now(), clock::now_nanos());
     for number in 0..load.events {

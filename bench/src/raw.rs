@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use async_nats::jetstream::context::Publish;
+use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream};
 use bytes::Bytes;
 use serde::Serialize;
@@ -72,7 +72,7 @@ async fn publish_all(
                 if number >= messages_max {
                     break;
                 }
-                let message = Publish::build().message_id(format!("raw-{number:016}")).payload(payload.clone());
+                let message = PublishMessage::build().message_id(format!("raw-{number:016}")).payload(payload.clone());
                 let sent = Instant::now();
                 jetstream.send_publish("bench.raw.normal.site", message).await?.await?;
                 times.push(sent.elapsed().as_nanos() as u64);

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// How a set of latencies is spread, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names are those of the JSON document, where a unit must not miss")]
 pub(crate) struct Latency {
     /// Half were at most this.
     pub(crate) p50_ms: f64,
@@ -19,14 +20,15 @@ impl Latency {
     /// Of latencies in nanoseconds; none of nothing.
     pub(crate) fn of(mut nanos: Vec<u64>) -> Option<Self> {
         nanos.sort_unstable();
-        let ms = |percent| Some(rounded(nearest_rank(&nanos, percent)? as f64 / 1e6, 3));
-        Some(Self { p50_ms: ms(50.0)?, p99_ms: ms(99.0)?, p999_ms: ms(99.9)?, max_ms: ms(100.0)? })
+        let ms = |per_mille| Some(rounded(nearest_rank(&nanos, per_mille)? as f64 / 1e6, 3));
+        Some(Self { p50_ms: ms(500)?, p99_ms: ms(990)?, p999_ms: ms(999)?, max_ms: ms(1000)? })
     }
 }
 
-/// The smallest of the sorted values that at least `percent` of them do not exceed.
-fn nearest_rank(sorted: &[u64], percent: f64) -> Option<u64> {
-    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+/// The smallest of the sorted values that at least `per_mille` thousandths of them do not exceed. In whole numbers:
+/// 99.9 % of a thousand would otherwise be a little more than 999.
+fn nearest_rank(sorted: &[u64], per_mille: usize) -> Option<u64> {
+    let rank = (sorted.len() * per_mille).div_ceil(1000);
     sorted.get(rank.saturating_sub(1)).copied()
 }
 

@@ -52,6 +52,11 @@ impl Receiver {
         self.child.id()
     }
 
+    /// Where it listens.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where deliveries for subscription `hook` go.
     pub(crate) fn url(&self, hook: u16) -> String {
         format!("http://{}/hook/{hook}", self.address)

@@ -238,14 +238,12 @@ impl Bus {
         Consumer::open(self, name, lease).await
     }
 
-    pub(crate) async fn durable(
-        &self,
-        name: ConsumerName,
-        lease: Lease,
-    ) -> Result<jetstream::consumer::PullConsumer, BusError> {
+    /// Makes the durable consumer, or brings it up to date.
+    pub(crate) async fn ensure_durable(&self, name: ConsumerName, lease: Lease) -> Result<(), BusError> {
         self.jetstream
             .create_consumer_on_stream(name.config(lease), name.stream().as_str())
             .await
+            .map(drop)
             .map_err(|error| BusError::jetstream("opening a consumer", error))
     }
 

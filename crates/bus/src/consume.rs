@@ -1,22 +1,19 @@
 //! Consuming: messages of a durable consumer, handed out until they are acknowledged.
 
+mod pull;
+
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::pull;
 use async_nats::{Client, Subject};
 use bytes::Bytes;
-use futures::StreamExt as _;
 use slipstream_core::contract::Meta;
 use slipstream_core::trace::TraceContext;
 
+use self::pull::Pull;
 use crate::connect::{Bus, BusError};
 use crate::message::{DUE_SUBJECT, META, TRACEPARENT};
 use crate::streams::{ConsumerName, Lease};
 
-/// How long the server keeps a pull request open.
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// How often an idle server says that it is there; two missed ones and we ask anew.
-const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 /// Pause before asking anew after an error.
 const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 
@@ -26,9 +23,10 @@ pub struct Consumer {
     name: ConsumerName,
     lease: Lease,
     prefetch: usize,
-    messages: Option<Box<pull::Stream>>,
+    pull: Option<Pull>,
+    /// What [`Consumer::next_batch`] has taken and not yet handed out.
+    taken: Vec<Message>,
 }
-
 
 impl std::fmt::Debug for Consumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,79 +36,76 @@ impl std::fmt::Debug for Consumer {
 
 impl Consumer {
     pub(crate) async fn open(bus: &Bus, name: ConsumerName, lease: Lease) -> Result<Self, BusError> {
-        let mut consumer = Self { bus: bus.clone(), name, lease, prefetch: 256, messages: None };
+        let mut consumer = Self { bus: bus.clone(), name, lease, prefetch: 256, pull: None, taken: Vec::new() };
         consumer.reopen().await?;
         Ok(consumer)
     }
 
-    /// Sets how many messages the server may send ahead. Default: 256.
+    /// Sets how many messages the server may send ahead. Default: 256. Meant for before the first message.
     #[must_use]
     pub fn prefetch(mut self, prefetch: usize) -> Self {
         self.prefetch = prefetch;
-        self.messages = None; // asked for anew with the next message
+        if let Some(pull) = &mut self.pull {
+            pull.set_prefetch(prefetch);
+        }
         self
     }
 
+    /// Makes the durable consumer, in case it is not there, and begins to pull.
     async fn reopen(&mut self) -> Result<(), BusError> {
-        let durable = self.bus.durable(self.name, self.lease).await?;
-        let messages = durable
-            .stream()
-            .max_messages_per_batch(self.prefetch)
-            .expires(PULL_EXPIRES)
-            .heartbeat(PULL_HEARTBEAT)
-            .messages()
-            .await
-            .map_err(|error| BusError::jetstream("pulling from a consumer", error))?;
-        self.messages = Some(Box::new(messages));
+        self.bus.ensure_durable(self.name, self.lease).await?;
+        self.pull = Some(Pull::open(&self.bus.client, self.name, self.prefetch).await?);
         Ok(())
     }
 
     /// The next message; waits for it as long as it takes. Cancelling loses nothing.
     pub async fn next(&mut self) -> Message {
         loop {
-            let Some(messages) = &mut self.messages else {
+            let Some(pull) = &mut self.pull else {
                 if let Err(error) = self.reopen().await {
                     tracing::warn!(consumer = %self.name.durable(), error = %chain(&error), "cannot consume");
                     tokio::time::sleep(REOPEN_PAUSE).await;
                 }
                 continue;
             };
-            match messages.next().await {
-                Some(Ok(message)) => return Message::new(&self.bus.client, message),
-                Some(Err(error)) => {
-                    tracing::debug!(consumer = %self.name.durable(), error = %chain(&error), "consuming again");
-                    self.messages = None;
+            match pull.next().await {
+                Ok(message) => return Message::new(&self.bus.client, message),
+                Err(ended) => {
+                    tracing::debug!(consumer = %self.name.durable(), %ended, "consuming again");
+                    self.pull = None;
                 }
-                None => self.messages = None,
             }
         }
     }
 
-    /// Gives back what the server has sent ahead, so that it goes to another replica at once and not after its lease.
-    /// The consumer may be used on; meant for the end.
-    pub async fn hand_back(&mut self) {
-        const STILL_UNDER_WAY: Duration = Duration::from_millis(20);
-        while let Some(messages) = &mut self.messages {
-            match tokio::time::timeout(STILL_UNDER_WAY, messages.next()).await {
-                Ok(Some(Ok(message))) => Message::new(&self.bus.client, message).into_ack().hand_back().await,
-                _ => self.messages = None,
-            }
-        }
-        self.bus.flush().await;
-    }
-
-    /// Waits for one message, then takes what else is there within `linger`, up to `max`. Cancelling may drop
-    /// messages taken so far: they come again after their lease.
+    /// Waits for one message, then takes what else is there within `linger`, up to `max`. Cancelling loses nothing.
     pub async fn next_batch(&mut self, max: usize, linger: Duration) -> Vec<Message> {
-        let mut batch = vec![self.next().await];
+        if self.taken.is_empty() {
+            let first = self.next().await;
+            self.taken.push(first);
+        }
         let deadline = tokio::time::Instant::now() + linger;
-        while batch.len() < max {
+        while self.taken.len() < max {
             match tokio::time::timeout_at(deadline, self.next()).await {
-                Ok(message) => batch.push(message),
+                Ok(message) => self.taken.push(message),
                 Err(_) => break,
             }
         }
-        batch
+        std::mem::take(&mut self.taken)
+    }
+
+    /// Gives back what the server has sent ahead, so that it goes to another replica soon and not after its lease.
+    /// Meant for the end.
+    pub async fn hand_back(&mut self) {
+        for message in std::mem::take(&mut self.taken) {
+            message.into_ack().hand_back().await;
+        }
+        if let Some(pull) = self.pull.take() {
+            for message in pull.close().await {
+                Message::new(&self.bus.client, message).into_ack().hand_back().await;
+            }
+        }
+        self.bus.flush().await;
     }
 }
 
@@ -143,8 +138,7 @@ pub struct Message {
 }
 
 impl Message {
-    fn new(client: &Client, message: async_nats::jetstream::Message) -> Self {
-        let message = message.message;
+    fn new(client: &Client, message: async_nats::Message) -> Self {
         let header = |name| message.headers.as_ref().and_then(|headers| headers.get(name));
         let meta = header(META).and_then(|value| value.as_str().parse().ok());
         let trace = header(TRACEPARENT).and_then(|value| value.as_str().parse().ok());
@@ -177,9 +171,9 @@ impl Acknowledger {
         self.answer(b"+ACK").await;
     }
 
-    /// Gives the message back: it comes again at once, here or at another replica.
+    /// Gives the message back: it comes again in half a second, when whoever gives it back has stopped pulling.
     pub async fn hand_back(&self) {
-        self.answer(b"-NAK").await;
+        self.answer(br#"-NAK {"delay": 500000000}"#).await;
     }
 
     async fn answer(&self, answer: &'static [u8]) {

@@ -160,30 +160,63 @@ pub struct Quota {
     pub tokens_per_second: u32,
 }
 
-/// SHA-256 of an API key; what we keep of it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct KeyHash(String);
+/// SHA-256 of an API key; what we keep of it. Stored as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyHash([u8; 32]);
+
+/// The text is not the hash of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a SHA-256 in 64 hex digits")]
+pub struct NotAKeyHash;
 
 impl KeyHash {
-    /// The hash of the whole key, as lower-case hex.
+    /// The hash of the whole key.
     pub fn of(key: &str) -> Self {
-        Self(Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect())
+        Self(Sha256::digest(key.as_bytes()).into())
     }
 
-    /// Whether `key` has this hash; compared in constant time.
-    pub fn matches(&self, key: &str) -> bool {
-        Self::of(key).0.as_bytes().ct_eq(self.0.as_bytes()).into()
-    }
-
-    /// The hash from its stored text.
-    pub fn from_stored(hex: String) -> Self {
-        Self(hex)
+    /// Whether this and `other` are equal; compared in constant time.
+    pub fn matches(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     /// The stored text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn to_hex(self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
+            use fmt::Write as _;
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+impl std::str::FromStr for KeyHash {
+    type Err = NotAKeyHash;
+
+    fn from_str(hex: &str) -> Result<Self, NotAKeyHash> {
+        let mut hash = [0; 32];
+        if hex.len() != 64 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(NotAKeyHash);
+        }
+        for (at, byte) in hash.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).map_err(|_| NotAKeyHash)?;
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl TryFrom<String> for KeyHash {
+    type Error = NotAKeyHash;
+
+    fn try_from(hex: String) -> Result<Self, NotAKeyHash> {
+        hex.parse()
+    }
+}
+
+impl From<KeyHash> for String {
+    fn from(hash: KeyHash) -> Self {
+        hash.to_hex()
     }
 }
 
@@ -219,8 +252,8 @@ pub struct Account {
 impl Account {
     /// Whether `key` is one of the account's two keys; both are compared, in constant time.
     pub fn has_key(&self, key: &str) -> bool {
-        let (primary, secondary) = (self.primary_key.matches(key), self.secondary_key.matches(key));
-        primary | secondary
+        let hash = KeyHash::of(key);
+        self.primary_key.matches(&hash) | self.secondary_key.matches(&hash)
     }
 }
 
@@ -333,7 +366,9 @@ mod tests {
     #[test]
     fn only_the_whole_key_matches_its_hash() {
         let hash = KeyHash::of("id_random");
-        assert!(hash.matches("id_random"));
-        assert!(!hash.matches("id_rando") && !hash.matches(""));
+        assert!(hash.matches(&KeyHash::of("id_random")));
+        assert!(!hash.matches(&KeyHash::of("id_rando")) && !hash.matches(&KeyHash::of("")));
+        assert_eq!(hash.to_hex().parse(), Ok(hash));
+        assert_eq!("abc".parse::<KeyHash>(), Err(NotAKeyHash));
     }
 }

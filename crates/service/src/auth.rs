@@ -58,7 +58,8 @@ fn account_of_key<'a>(snapshot: &'a Snapshot, key: &[u8]) -> Option<&'a Arc<Acco
     let (account, _random) = key.split_once('_')?;
     let Some(account) = snapshot.account(AccountId::from_str(account).ok()?) else {
         // As much work as for an account that exists, so that the time does not tell whether it does.
-        let _ = KeyHash::of(key).matches(key);
+        let hash = KeyHash::of(key);
+        let _ = hash.matches(&hash);
         return None;
     };
     account.has_key(key).then_some(account)

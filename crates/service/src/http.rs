@@ -7,7 +7,7 @@
 //! | limit | where |
 //! | --- | --- |
 //! | connections, per address | [`serve`] |
-//! | time of a head, idle time | [`mod@activity`], watched by [`mod@connection`] |
+//! | time of a head, idle time | `activity`, watched by `connection` |
 //! | bytes and fields of a head | hyper for HTTP/1.1 (431), [`App`] for both |
 //! | streams of one HTTP/2 connection | hyper |
 //! | bytes, time and encoding of a body, all bodies in memory | [`read_body`] |

@@ -15,6 +15,7 @@ use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, LevelFilter, Targets};
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt as _;
 use url::Url;
 
 use crate::config::{LogFormat, TelemetryConfig};
@@ -46,8 +47,7 @@ pub fn init(service_name: &'static str, config: &TelemetryConfig) -> anyhow::Res
         tracing_opentelemetry::layer().with_tracer(tracer).with_location(false).with_threads(false).with_filter(ours)
     });
     let subscriber = tracing_subscriber::registry().with(export).with(logs(config)?);
-    tracing::subscriber::set_global_default(subscriber).context("logs are set up already")?;
-    // Only fails when there is a logger already, and then that one goes on.
+    subscriber.try_init().context("logs are set up already")?;
     Ok(Telemetry { provider })
 }
 

@@ -64,7 +64,7 @@ pub async fn set_key(
         KeySlot::Secondary => Column::SecondaryKey,
     };
     let changed = Entity::update_many()
-        .col_expr(column, Expr::value(key.as_str()))
+        .col_expr(column, Expr::value(key.to_hex()))
         .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
         .filter(Column::Id.eq(id.to_string()))
         .exec_with_returning(connection)

@@ -1,12 +1,12 @@
 //! What happened: events, their deliveries, and every attempt. Written in batches, read by people.
 //!
 //! Writing happens at the speed of delivering and shares the machine with it, so the tables are made for few and
-//! cheap writes (figures: SQLite, batches of 2,000 events with one delivery each, about 11 µs of CPU per event):
+//! cheap writes (SQLite's own share, batches of 2,000 events with one delivery each: about 11 µs of CPU per event):
 //!
 //! - One row per event, delivery and attempt, however many messages spoke of it: a [`Batch`] merges first.
 //! - Keys begin with the time of acceptance (a delivery's id holds it, [`DeliveryRecord::created_at`]), so that new
 //!   rows go to the end of their trees.
-//! - Closed sets are small numbers ([`code`]); the API speaks in names.
+//! - Closed sets are small numbers (module `code`); the API speaks in names.
 //! - A delivery does not repeat what its event says; reading joins them by (`created_ms`, `event_key`).
 //!
 //! | question | index |

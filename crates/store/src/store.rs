@@ -86,7 +86,10 @@ impl Store {
         let transaction = self.begin().await?;
         if transaction.get_database_backend() == DbBackend::Postgres {
             let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-            transaction.execute_raw(Statement::from_string(DbBackend::Postgres, lock)).await?;
+            // Waiting for another replica, or changing a large table, may take longer than a statement usually may.
+            for sql in ["SET LOCAL statement_timeout = 0", &lock] {
+                transaction.execute_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+            }
         }
         Migrator::up(&transaction, None).await?;
         transaction.commit().await?;

@@ -45,10 +45,10 @@ pub struct RetentionConfig {
     pub every: Duration,
 }
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 impl Default for RetentionConfig {
     fn default() -> Self {
-        Self { records: 30 * DAY, responses: 7 * DAY, every: Duration::from_secs(600) }
+        Self { records: 30 * DAY, responses: 7 * DAY, every: Duration::from_mins(10) }
     }
 }

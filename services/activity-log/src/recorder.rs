@@ -125,7 +125,7 @@ impl Recorder {
                 Err(NotWritten::Refused(error)) if is_about_the_rows(&error) => {
                     if let [message] = part {
                         let mut batch = Batch::default();
-                        self.quarantine(&mut batch, message, anyhow::Error::new(error));
+                        quarantine(&mut batch, message, &anyhow::Error::new(error));
                         self.commit(batch).await?;
                         message.ack().await;
                     } else {
@@ -143,7 +143,7 @@ impl Recorder {
         let mut batch = Batch::default();
         for message in messages {
             if let Err(error) = fold(&mut batch, &message.subject, &message.payload) {
-                self.quarantine(&mut batch, message, anyhow::Error::new(error));
+                quarantine(&mut batch, message, &anyhow::Error::new(error));
             }
             // Reading a full batch takes milliseconds; whoever delivers meanwhile should not notice.
             tokio::task::yield_now().await;
@@ -155,17 +155,17 @@ impl Recorder {
         Ok(())
     }
 
-    fn quarantine(&self, batch: &mut Batch, message: &Message, error: anyhow::Error) {
-        let error = format!("{error:#}");
-        let subject = message.subject.as_str();
-        tracing::error!(message.subject = subject, message.bytes = message.payload.len(), error, "put in quarantine");
-        put_aside(batch, subject, &message.payload, error, clock::now());
-    }
-
     async fn commit(&self, batch: Batch) -> Result<(), NotWritten> {
         if batch.is_empty() {
             return Ok(());
         }
         timeout(WRITE_TIMEOUT, record(&self.store, batch)).await.map_err(|_| NotWritten::Timeout)?.map_err(Into::into)
     }
+}
+
+fn quarantine(batch: &mut Batch, message: &Message, error: &anyhow::Error) {
+    let error = format!("{error:#}");
+    let subject = message.subject.as_str();
+    tracing::error!(message.subject = subject, message.bytes = message.payload.len(), error, "put in quarantine");
+    put_aside(batch, subject, &message.payload, error, clock::now());
 }

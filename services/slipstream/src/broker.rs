@@ -22,8 +22,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-pub(crate) use self::config::Sync;
 use self::config::ServerConfig;
+pub(crate) use self::config::Sync;
 use self::process::Process;
 use crate::data_dir::DataDir;
 
@@ -77,7 +77,8 @@ impl Broker {
             let lock = data.lock_file()?;
             let process = Process::start(&program, &config.path(), &lock)?;
             let started = Instant::now();
-            let mut broker = Self { program: program.clone(), directory: directory.clone(), lock, port, process, started };
+            let mut broker =
+                Self { program: program.clone(), directory: directory.clone(), lock, port, process, started };
             match broker.process.wait_until_ready(port, READY_WITHIN).await {
                 Ok(()) => {
                     port::keep(&directory, port)?;

@@ -53,9 +53,8 @@ impl Running {
     /// # Errors
     /// When there is none, saying `what_else` would do.
     pub(crate) fn require(root: &Path, what_else: &str) -> anyhow::Result<Self> {
-        Self::find(root)?.with_context(|| {
-            format!("no `slipstream up` is running on {}: start one, or {what_else}", root.display())
-        })
+        Self::find(root)?
+            .with_context(|| format!("no `slipstream up` is running on {}: start one, or {what_else}", root.display()))
     }
 
     /// Tells others where we answer.
@@ -134,8 +133,7 @@ mod tests {
         let error = Running::require(root.path(), "wait").err().unwrap().to_string();
         assert!(error.contains("start one, or wait"), "{error}");
         let text = |name: &str| name.to_owned();
-        let running =
-            Running { url: text("u"), site: text("s"), api_key: text("k"), operator_token: text("t") };
+        let running = Running { url: text("u"), site: text("s"), api_key: text("k"), operator_token: text("t") };
         running.announce(&data).unwrap();
         assert_eq!(Running::require(root.path(), "wait").unwrap().api_key, "k");
         Running::withdraw(&data);

@@ -60,7 +60,8 @@ impl DataDir {
                 }
             }
         }
-        let written = lock.rewind().and_then(|()| lock.set_len(0)).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        let written =
+            lock.rewind().and_then(|()| lock.set_len(0)).and_then(|()| writeln!(lock, "{}", std::process::id()));
         written.with_context(|| format!("cannot write {}", path.display()))?;
         Ok(Self { root, lock })
     }

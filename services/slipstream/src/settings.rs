@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use slipstream_dispatcher::DeliveryConfig;
-use slipstream_service::config::{ConfigError, HttpConfig, TelemetryConfig};
+use slipstream_service::config::{HttpConfig, TelemetryConfig};
 use slipstream_webhook::AddressPolicy;
 
 /// What can be set, in TOML or by `SLIPSTREAM__…` variables (see [`slipstream_service::config`]).
@@ -59,8 +59,8 @@ impl Settings {
     ///
     /// # Errors
     /// At the first setting that is unknown or malformed.
-    pub(crate) fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        slipstream_service::config::load::<Self>(file).map(Self::for_one_machine)
+    pub(crate) fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        Ok(slipstream_service::config::load::<Self>(file)?.for_one_machine())
     }
 
     /// Gives the listener's settings that were left alone the values that fit one machine.

@@ -64,11 +64,11 @@ pub async fn seed_demo(store: &Store, file: &Path) -> anyhow::Result<DemoCredent
     }
     let account = accounts::get(&transaction, ACCOUNT).await?;
     let saved = read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    if let (Some(account), Some(saved)) = (&account, saved) {
-        if account.has_key(&saved.api_key) {
-            transaction.commit().await?;
-            return Ok(saved);
-        }
+    if let (Some(account), Some(saved)) = (&account, saved)
+        && account.has_key(&saved.api_key)
+    {
+        transaction.commit().await?;
+        return Ok(saved);
     }
     let key = ApiKey::new(ACCOUNT);
     match account {

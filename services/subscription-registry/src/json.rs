@@ -3,6 +3,8 @@
 //!
 //! A refusal never repeats what was sent: bodies hold secrets.
 
+mod object;
+
 use std::fmt;
 
 use serde::Deserializer;
@@ -38,7 +40,7 @@ pub(crate) fn check_content_type(content_type: Option<&str>) -> Result<(), Probl
 /// 400 with the pointer of the member that is wrong.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let value = parse(body)?;
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(object::ObjectsOnly(value)).map_err(|error| {
         let mut pointer = String::from("#");
         for segment in error.path() {
             match segment {
@@ -69,7 +71,12 @@ fn explain(error: &str, pointer: &mut String) -> String {
         return "is required".to_owned();
     }
     if let Some((_, expected)) = error.rsplit_once(", expected ") {
-        return format!("must be {expected}");
+        return match expected {
+            "a sequence" => "must be an array".to_owned(),
+            "u32" => format!("must be a whole number from 0 to {}", u32::MAX),
+            expected if expected.starts_with("struct ") => "must be an object".to_owned(),
+            expected => format!("must be {expected}"),
+        };
     }
     if ["invalid ", "unknown "].iter().any(|start| error.starts_with(start)) {
         return "has a value that is not allowed here".to_owned();
@@ -87,7 +94,9 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
     read.map_err(|error| {
         if error.is_data() {
             let mut pointer = String::from("#");
-            path.iter().for_each(|token| push_token(&mut pointer, token));
+            for token in &path {
+                push_token(&mut pointer, token);
+            }
             let text = error.to_string();
             return invalid(pointer, text.split(" at line ").next().unwrap_or_default().to_owned());
         }
@@ -223,10 +232,17 @@ mod tests {
         for (body, pointer, detail) in [
             ("{}", "#/Name", "is required"),
             (r#"{"Name":5}"#, "#/Name", "must be a string"),
-            (r#"{"Name":"a","List":[{"value":1},{"value":"canary"}]}"#, "#/List/1/value", "must be u32"),
+            (
+                r#"{"Name":"a","List":[{"value":1},{"value":"canary"}]}"#,
+                "#/List/1/value",
+                "must be a whole number from 0 to 4294967295",
+            ),
             (r#"{"Name":"a","List":[{"value":1},{}]}"#, "#/List/1/value", "is required"),
-            (r#"{"Name":"a","List":{}}"#, "#/List", "must be a sequence"),
-            (r#"[]"#, "#", "must be struct Body with 2 elements"),
+            (r#"{"Name":"a","List":{}}"#, "#/List", "must be an array"),
+            ("[]", "#", "must be an object"),
+            (r#"["a",[]]"#, "#", "must be an object"),
+            (r#"{"Name":"a","List":[[1]]}"#, "#/List/0", "must be an object"),
+            (r#"{"Name":null}"#, "#/Name", "must be a string"),
             (r#"{"Name":"a","Name":"b"}"#, "#/Name", "stands twice in its object"),
             (r#"{"Name":"a","Other":[0,{"a/b":1,"a/b":1}]}"#, "#/Other/1/a~1b", "stands twice in its object"),
         ] {

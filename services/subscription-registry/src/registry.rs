@@ -91,8 +91,7 @@ impl Registry {
                     written = Some(record.revision());
                 }
                 None => {
-                    let removed: Option<SubscriptionId> =
-                        key.strip_prefix(SUBSCRIPTION).and_then(|id| id.parse().ok());
+                    let removed: Option<SubscriptionId> = key.strip_prefix(SUBSCRIPTION).and_then(|id| id.parse().ok());
                     self.unannounced().extend(removed);
                     self.bucket.delete(key).await?;
                     return self.announce_removals().await;

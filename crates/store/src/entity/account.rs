@@ -1,7 +1,7 @@
 //! Table `accounts`. Of the API keys it holds hashes only.
 
 use sea_orm::entity::prelude::*;
-use slipstream_core::config::{Account, AccountKind, KeyHash, Permission, Quota, SitesAllowed};
+use slipstream_core::config::{Account, AccountKind, Permission, Quota, SitesAllowed};
 
 use super::{Row, to_json};
 use crate::error::StoreError;
@@ -46,8 +46,8 @@ impl From<&Account> for Model {
             sites: to_json(&account.sites),
             permissions: to_json(&account.permissions),
             quota: account.quota.as_ref().map(to_json),
-            primary_key: account.primary_key.as_str().to_owned(),
-            secondary_key: account.secondary_key.as_str().to_owned(),
+            primary_key: account.primary_key.to_hex(),
+            secondary_key: account.secondary_key.to_hex(),
             revision: account.revision,
         }
     }
@@ -67,8 +67,8 @@ impl TryFrom<Model> for Account {
             permissions: row.json::<Vec<Permission>>("permissions", &model.permissions)?,
             quota: model.quota.as_deref().map(|quota| row.json::<Quota>("quota", quota)).transpose()?,
             display_name: model.display_name,
-            primary_key: KeyHash::from_stored(model.primary_key),
-            secondary_key: KeyHash::from_stored(model.secondary_key),
+            primary_key: row.parse("primary_key", &model.primary_key)?,
+            secondary_key: row.parse("secondary_key", &model.secondary_key)?,
             revision: model.revision,
         })
     }

@@ -78,11 +78,11 @@ impl MigrationTrait for Migration {
             .take();
         manager.create_table(organisations).await?;
 
-        let owner = ForeignKey::create()
+        let mut owner = ForeignKey::create()
             .from(Sites::Table, Sites::Organisation)
             .to(Organisations::Table, Organisations::Slug)
             .take();
-        let billed = ForeignKey::create()
+        let mut billed = ForeignKey::create()
             .from(Sites::Table, Sites::BillingOrganisation)
             .to(Organisations::Table, Organisations::Slug)
             .take();
@@ -95,8 +95,8 @@ impl MigrationTrait for Migration {
             .col(text(Sites::Product))
             .col(ColumnDef::new(Sites::PmsSpecificId).text())
             .col(number(Sites::Revision))
-            .foreign_key(&mut owner.to_owned())
-            .foreign_key(&mut billed.to_owned())
+            .foreign_key(&mut owner)
+            .foreign_key(&mut billed)
             .take();
         manager.create_table(sites).await?;
 
@@ -114,9 +114,9 @@ impl MigrationTrait for Migration {
             .take();
         manager.create_table(accounts).await?;
 
-        let site =
+        let mut site =
             ForeignKey::create().from(Subscriptions::Table, Subscriptions::Site).to(Sites::Table, Sites::Slug).take();
-        let account = ForeignKey::create()
+        let mut account = ForeignKey::create()
             .from(Subscriptions::Table, Subscriptions::Account)
             .to(Accounts::Table, Accounts::Id)
             .take();
@@ -135,8 +135,8 @@ impl MigrationTrait for Migration {
             .col(number(Subscriptions::EnabledAtMs))
             .col(text(Subscriptions::SigningKeys))
             .col(number(Subscriptions::Revision))
-            .foreign_key(&mut site.to_owned())
-            .foreign_key(&mut account.to_owned())
+            .foreign_key(&mut site)
+            .foreign_key(&mut account)
             .take();
         manager.create_table(subscriptions).await?;
 

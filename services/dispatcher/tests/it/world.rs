@@ -59,7 +59,7 @@ impl World {
         change(&mut subscription);
         put(&bucket, &subscription).await;
         let ctx = Context::new();
-        slipstream_dispatcher::start(config.clone(), &ctx).await.unwrap();
+        let _probes = slipstream_dispatcher::start(config.clone(), &ctx).await.unwrap();
         let recorded = bus.consume(ConsumerName::ActivityLog).await.unwrap();
         let events = bus.publisher(StreamName::Events);
         let (outcomes, routed) = (Vec::new(), Vec::new());
@@ -133,7 +133,7 @@ impl World {
     /// A second dispatcher on the same bus.
     pub(crate) async fn another_dispatcher(&self) -> Context {
         let ctx = Context::new();
-        slipstream_dispatcher::start(self.config.clone(), &ctx).await.unwrap();
+        let _probes = slipstream_dispatcher::start(self.config.clone(), &ctx).await.unwrap();
         ctx
     }
 
@@ -145,6 +145,7 @@ impl World {
     /// Stops the dispatcher and waits until it has.
     pub(crate) async fn stop(&self) {
         self.ctx.stop.cancel();
+        self.ctx.drained.cancel(); // no request is being answered
         self.ctx.tasks.close();
         tokio::time::timeout(LIMIT, self.ctx.tasks.wait()).await.expect("the dispatcher stops");
     }

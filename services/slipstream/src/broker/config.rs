@@ -24,8 +24,9 @@ impl FromStr for Sync {
         if text == "always" {
             return Ok(Self::Always);
         }
-        let every = humantime::parse_duration(text).map_err(|error| format!("`always`, or a time as 100ms: {error}"))?;
-        let limits = Duration::from_millis(1)..=Duration::from_secs(120);
+        let every =
+            humantime::parse_duration(text).map_err(|error| format!("`always`, or a time as 100ms: {error}"))?;
+        let limits = Duration::from_millis(1)..=Duration::from_mins(2);
         if limits.contains(&every) { Ok(Self::Every(every)) } else { Err("a time from 1ms to 2m".to_owned()) }
     }
 }

@@ -14,7 +14,7 @@ use super::super::text;
 /// The body that creates an account.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct NewAccount {
+pub(in crate::operator) struct NewAccount {
     display_name: String,
     #[serde(default = "external")]
     kind: AccountKind,
@@ -84,7 +84,7 @@ impl NewAccount {
 /// An account as it is answered: without its keys' hashes.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct View {
+pub(in crate::operator) struct View {
     id: AccountId,
     display_name: String,
     kind: AccountKind,
@@ -155,7 +155,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(body: serde_json::Value) -> Result<Account, Vec<String>> {
+    fn check(body: &serde_json::Value) -> Result<Account, Vec<String>> {
         let pointers = |problem: Problem| problem.errors.into_iter().map(|error| error.pointer).collect::<Vec<_>>();
         let body = crate::json::read::<NewAccount>(body.to_string().as_bytes()).map_err(pointers)?;
         let id = AccountId(uuid::Uuid::nil());
@@ -168,7 +168,7 @@ mod tests {
             "displayName": "Post", "kind": "internal", "sites": ["s8n6EzC"], "permissions": ["Webhooks.Manage"],
             "quota": {"burstCapacity": 500, "tokensPerSecond": 50},
         });
-        let mut view = serde_json::to_value(View::from(check(body.clone()).unwrap())).unwrap();
+        let mut view = serde_json::to_value(View::from(check(&body).unwrap())).unwrap();
         let members = view.as_object_mut().unwrap();
         assert!(members.remove("id").is_some() && members.remove("revision").is_some());
         assert_eq!(view, body);
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn everything_optional_can_be_left_out() {
-        let account = check(json!({"displayName": "Post", "sites": "all", "permissions": []})).unwrap();
+        let account = check(&json!({"displayName": "Post", "sites": "all", "permissions": []})).unwrap();
         assert_eq!((account.kind, account.sites, account.quota), (AccountKind::External, SitesAllowed::All, None));
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let with = |name: &str, value: serde_json::Value| {
             let mut body = json!({"displayName": "Post", "sites": "all", "permissions": []});
             body[name] = value;
-            check(body).unwrap_err()
+            check(&body).unwrap_err()
         };
         assert_eq!(with("displayName", json!("")), ["#/displayName"]);
         assert_eq!(with("kind", json!("other")), ["#/kind"]);
@@ -195,6 +195,6 @@ mod tests {
         assert_eq!(with("permissions", json!(["Everything"])), ["#/permissions/0"]);
         assert_eq!(with("quota", json!({"burstCapacity": 0, "tokensPerSecond": 1})), ["#/quota/burstCapacity"]);
         assert_eq!(with("quota", json!({"burstCapacity": 1})), ["#/quota/tokensPerSecond"]);
-        assert_eq!(check(json!({"sites": "all", "permissions": []})).unwrap_err(), ["#/displayName"]);
+        assert_eq!(check(&json!({"sites": "all", "permissions": []})).unwrap_err(), ["#/displayName"]);
     }
 }

@@ -1,0 +1,160 @@
+//! The parameters of a list, checked: whatever is wrong is named, and nothing is ignored.
+
+use std::str::FromStr;
+
+use slipstream_core::delivery::DeliveryState;
+use slipstream_core::ids::DeliveryId;
+use slipstream_core::limits::PAGE_ROWS_MAX;
+use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_store::activity::Filter;
+
+use super::delivery_id;
+
+/// Names and values as they stand in the query.
+pub(super) type Pairs = Vec<(String, String)>;
+
+/// Rows of a page unless asked for otherwise.
+const LIMIT_DEFAULT: usize = 50;
+
+/// What a list is asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ListParameters {
+    pub(super) filter: Filter,
+    pub(super) limit: usize,
+    pub(super) after: Option<DeliveryId>,
+}
+
+impl ListParameters {
+    /// Reads `state` (one or several of `states`, with commas between), `site`, `subscription`, `type`, `eventId`,
+    /// `since`, `until`, `limit` and `cursor`.
+    ///
+    /// # Errors
+    /// 400 naming the first parameter that is unknown, given twice, or has a value that does not fit.
+    pub(super) fn parse(pairs: Pairs, states: &[DeliveryState]) -> Result<Self, Problem> {
+        let mut parameters = Self { filter: Filter::default(), limit: LIMIT_DEFAULT, after: None };
+        let mut seen: Vec<String> = Vec::new();
+        for (name, value) in pairs {
+            if seen.contains(&name) {
+                return Err(bad(&name, "is given twice"));
+            }
+            parameters.set(&name, value, states)?;
+            seen.push(name);
+        }
+        Ok(parameters)
+    }
+
+    fn set(&mut self, name: &str, value: String, states: &[DeliveryState]) -> Result<(), Problem> {
+        let filter = &mut self.filter;
+        match name {
+            "state" => filter.states = parse_states(name, &value, states)?,
+            "site" => filter.site = Some(parse(name, &value, "must be a site's slug")?),
+            "subscription" => filter.subscription = Some(parse(name, &value, "must be a UUID")?),
+            "type" => filter.event_type = Some(text(name, value)?),
+            "eventId" => filter.event_id = Some(text(name, value)?),
+            "since" => filter.since = Some(parse(name, &value, "must be an RFC 3339 timestamp")?),
+            "until" => filter.until = Some(parse(name, &value, "must be an RFC 3339 timestamp")?),
+            "limit" => {
+                let limit = value.parse().ok().filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
+                self.limit = limit.ok_or_else(|| bad(name, &format!("must be a number from 1 to {PAGE_ROWS_MAX}")))?;
+            }
+            "cursor" => {
+                let after = delivery_id(&value).ok_or_else(|| bad(name, "must be the `next` of an earlier answer"))?;
+                self.after = Some(after);
+            }
+            _ => {
+                let known = "state, site, subscription, type, eventId, since, until, limit and cursor";
+                return Err(bad(name, &format!("is not known; known are {known}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bad(name: &str, problem: &str) -> Problem {
+    // The name may be a stranger's: enough of it to be recognised.
+    let name: String = name.chars().take(64).collect();
+    Problem::new(ProblemKind::BadRequest, format!("query parameter `{name}` {problem}"))
+}
+
+fn parse<T: FromStr>(name: &str, value: &str, rule: &str) -> Result<T, Problem> {
+    value.parse().map_err(|_| bad(name, rule))
+}
+
+/// A text that an attribute may have: no NUL, which PostgreSQL does not take (SPEC 3.1), and not empty.
+fn text(name: &str, value: String) -> Result<String, Problem> {
+    if value.is_empty() {
+        Err(bad(name, "must not be empty"))
+    } else if value.contains('\0') {
+        Err(bad(name, "must not contain NUL"))
+    } else {
+        Ok(value)
+    }
+}
+
+fn parse_states(name: &str, value: &str, allowed: &[DeliveryState]) -> Result<Vec<DeliveryState>, Problem> {
+    let mut states = Vec::new();
+    for part in value.split(',') {
+        let state = DeliveryState::from_name(part).filter(|state| allowed.contains(state)).ok_or_else(|| {
+            let names: Vec<_> = allowed.iter().map(|state| state.as_str()).collect();
+            bad(name, &format!("must be one or several of {}", names.join(", ")))
+        })?;
+        if !states.contains(&state) {
+            states.push(state);
+        }
+    }
+    Ok(states)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(pairs: &[(&str, &str)]) -> Result<ListParameters, String> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        ListParameters::parse(pairs, &DeliveryState::ALL).map_err(|problem| problem.detail.into_owned())
+    }
+
+    #[test]
+    fn every_bad_parameter_is_named() {
+        let cases = [
+            ("state", "done"),
+            ("state", ""),
+            ("state", "failed,"),
+            ("site", "x"),
+            ("subscription", "1"),
+            ("type", ""),
+            ("type", "a\0"),
+            ("eventId", ""),
+            ("since", "yesterday"),
+            ("until", "2026-03-02"),
+            ("limit", "0"),
+            ("limit", "101"),
+            ("limit", "-1"),
+            ("cursor", "next"),
+            ("stat", "failed"),
+        ];
+        for (name, value) in cases {
+            let detail = parsed(&[(name, value)]).unwrap_err();
+            assert!(detail.contains(&format!("`{name}`")), "{name}={value}: {detail}");
+        }
+        assert!(parsed(&[("limit", "1"), ("limit", "2")]).unwrap_err().contains("`limit`"));
+    }
+
+    #[test]
+    fn good_parameters_become_a_filter() {
+        let uuid = "018f2b1e-0000-7000-8000-000000000001";
+        let parameters = parsed(&[
+            ("state", "failed,exhausted,failed"),
+            ("site", "s8n6EzC"),
+            ("subscription", uuid),
+            ("since", "2026-03-02T09:30:00+01:00"),
+            ("limit", "100"),
+            ("cursor", "018f2b1e000070008000000000000001"),
+        ]);
+        let parameters = parameters.unwrap();
+        assert_eq!(parameters.filter.states, [DeliveryState::Failed, DeliveryState::Exhausted]);
+        assert_eq!(parameters.filter.since.unwrap().to_string(), "2026-03-02T08:30:00.000Z");
+        assert_eq!((parameters.limit, parameters.after.unwrap().to_string()), (100, uuid.to_owned()));
+        assert_eq!(parsed(&[]).unwrap().limit, LIMIT_DEFAULT);
+    }
+}

@@ -1,0 +1,213 @@
+//! A bus, a database, the service, and somebody who asks.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+use slipstream_activity_log::{Config, RetentionConfig};
+use slipstream_bus::{Bus, BusConfig, Outgoing, Publisher, StreamName, subject};
+use slipstream_core::config::Surface;
+use slipstream_core::contract::{Attempt, Matched, Outcome, Outcomes, Routed, RoutedEvent, Skipped};
+use slipstream_core::delivery::DeliveryState;
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::lane::{Lane, Visibility};
+use slipstream_core::matching::SkipReason;
+use slipstream_core::slug::Slug;
+use slipstream_core::timestamp::Timestamp;
+use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, TelemetryConfig};
+use slipstream_service::{Context, lifecycle};
+use slipstream_store::{DatabaseConfig, Store};
+use slipstream_test_support::{NatsServer, eventually, install_crypto};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+pub(crate) const TOKEN: &str = "operator-token-for-tests";
+pub(crate) const SOURCE: &str = "https://post.example/letters";
+pub(crate) const NOW: i64 = 1_772_443_800_000;
+/// How long anything may take to show; far more than it does.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+pub(crate) fn at(offset: i64) -> Timestamp {
+    Timestamp::from_millis(NOW + offset)
+}
+
+pub(crate) fn site() -> Slug {
+    "s8n6EzC".parse().unwrap()
+}
+
+pub(crate) fn subscription(number: u128) -> SubscriptionId {
+    SubscriptionId(Uuid::from_u128(number))
+}
+
+/// An event that one subscription receives, another does not.
+pub(crate) fn routed_event(id: &str, accepted: i64) -> RoutedEvent {
+    let key = EventKey::new(&site(), SOURCE, id);
+    let delivery = delivery_id(id, accepted);
+    RoutedEvent {
+        key,
+        source: SOURCE.into(),
+        id: id.into(),
+        event_type: "communications.letter.created".into(),
+        subject: None,
+        visibility: Visibility::Public,
+        lane: Lane::Normal,
+        accepted_at: at(accepted),
+        intended_at: None,
+        expires_at: None,
+        routed_at: Some(at(accepted + 1)),
+        matched: vec![Matched { delivery, subscription: subscription(1), surface: Surface::Slipstream }],
+        skipped: vec![Skipped { subscription: subscription(9), reason: SkipReason::TypeNotSubscribed }],
+    }
+}
+
+/// The delivery of [`routed_event`].
+pub(crate) fn delivery_id(id: &str, accepted: i64) -> DeliveryId {
+    DeliveryId::derive(at(accepted), subscription(1), &EventKey::new(&site(), SOURCE, id))
+}
+
+/// What became of an attempt of [`routed_event`]'s delivery, 10 ms after acceptance times its number.
+pub(crate) fn outcome(id: &str, accepted: i64, state: DeliveryState, number: u32, status: u16) -> Outcome {
+    let ended = accepted + 10 * i64::from(number);
+    Outcome {
+        delivery: delivery_id(id, accepted),
+        site: site(),
+        key: EventKey::new(&site(), SOURCE, id),
+        lane: Lane::Normal,
+        accepted_at: at(accepted),
+        state,
+        reason: None,
+        at: at(ended),
+        attempt: Some(Attempt {
+            number,
+            started_at: at(ended - 2),
+            duration_us: 1900,
+            status: Some(status),
+            error: None,
+            response: Some("b2s=".into()),
+        }),
+        next_attempt_at: (state == DeliveryState::RetryWait).then(|| at(ended + 5000)),
+    }
+}
+
+/// The running service.
+pub(crate) struct World {
+    pub(crate) nats: NatsServer,
+    pub(crate) store: Store,
+    pub(crate) ctx: Context,
+    publisher: Publisher,
+    client: reqwest::Client,
+    database: String,
+    base: String,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
+
+impl World {
+    /// With the database at `url`.
+    pub(crate) async fn start(url: String) -> Self {
+        Self::start_on(NatsServer::start().await, url.clone(), url).await
+    }
+
+    /// With a bus of one's own; the service sees the database at `url`, the test at `own_url`.
+    pub(crate) async fn start_on(nats: NatsServer, url: String, own_url: String) -> Self {
+        // The tests' events are of a day long ago.
+        let century = Duration::from_hours(100 * 365 * 24);
+        let retention = RetentionConfig { records: century, responses: century, ..RetentionConfig::default() };
+        Self::start_with(nats, url, own_url, retention).await
+    }
+
+    /// With a retention of one's own.
+    pub(crate) async fn start_with(nats: NatsServer, url: String, own_url: String, retention: RetentionConfig) -> Self {
+        install_crypto();
+        let bus = BusConfig { url: nats.url(), ..BusConfig::default() };
+        let http = HttpConfig {
+            listen: ([127, 0, 0, 1], 0).into(),
+            drain_min: Duration::ZERO,
+            drain_max: Duration::from_secs(10),
+            ..HttpConfig::default()
+        };
+        let config = Config {
+            http: http.clone(),
+            bus: bus.clone(),
+            database: DatabaseConfig { url: url.clone(), max_connections: 4 },
+            operator: OperatorConfig { token: Secret::new(TOKEN) },
+            retention,
+            telemetry: TelemetryConfig::default(),
+        };
+        let ctx = Context::new();
+        let router = slipstream_activity_log::start(config, &ctx).await.unwrap();
+        let listener = lifecycle::bind(&http).await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let serving = tokio::spawn({
+            let ctx = ctx.clone();
+            async move { ctx.serve(listener, router, &http).await }
+        });
+        let store = Store::connect(&DatabaseConfig { url: own_url, max_connections: 2 }).await.unwrap();
+        let publisher = Bus::connect(&bus).await.unwrap().publisher(StreamName::Outcomes);
+        Self { nats, store, ctx, publisher, client: reqwest::Client::new(), database: url, base, serving }
+    }
+
+    /// Stops the service, as a signal does, and waits for its end.
+    pub(crate) async fn stop(self) -> (NatsServer, String) {
+        self.ctx.stop.cancel();
+        self.serving.await.unwrap().unwrap();
+        (self.nats, self.database)
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.database.starts_with("postgres")
+    }
+
+    pub(crate) async fn publish(&self, outgoing: Outgoing) {
+        self.publisher.publish(outgoing).await.unwrap();
+    }
+
+    pub(crate) async fn publish_routed(&self, events: Vec<RoutedEvent>) {
+        let routed = Routed { site: site(), events };
+        let payload = serde_json::to_vec(&routed).unwrap().into();
+        self.publish(Outgoing::new(subject::routed(&site()), payload)).await;
+    }
+
+    pub(crate) async fn publish_outcomes(&self, outcomes: Vec<Outcome>) {
+        let (subscription, surface) = (subscription(1), Surface::Slipstream);
+        let payload = serde_json::to_vec(&Outcomes { subscription, surface, outcomes }).unwrap().into();
+        self.publish(Outgoing::new(subject::outcomes(surface, subscription), payload)).await;
+    }
+
+    /// Asks as the operator; `path` is taken as it stands, after `/admin/v1`.
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        self.request(path, Some(TOKEN)).await
+    }
+
+    pub(crate) async fn request(&self, path: &str, token: Option<&str>) -> (StatusCode, Value) {
+        let mut request = self.client.get(format!("{}/admin/v1{path}", self.base));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status();
+        let body = response.bytes().await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// Asks until the answer is 200 and `wanted` holds of it.
+    pub(crate) async fn get_until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        eventually(SOON, async || {
+            let (status, body) = self.get(path).await;
+            if status == StatusCode::OK && wanted(&body) { Ok(body) } else { Err(format!("{status} {body}")) }
+        })
+        .await
+    }
+
+    /// All ids of a list, page by page.
+    pub(crate) async fn pages(&self, path: &str) -> Vec<String> {
+        let mut ids = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let (status, page) = self.get(&format!("{path}{cursor}")).await;
+            assert_eq!(status, StatusCode::OK, "{page}");
+            ids.extend(page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()));
+            let Some(next) = page["next"].as_str() else { return ids };
+            cursor = format!("&cursor={next}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The operator API, as far as the command line needs it (SPEC 4.9).
+
+use anyhow::Context as _;
+use http::Method;
+use serde::Deserialize;
+use serde_json::json;
+use slipstream_core::signing::Key;
+
+use super::Api;
+
+/// A page of a list.
+#[derive(Deserialize)]
+struct Page<T> {
+    items: Vec<T>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Endpoint {
+    id: String,
+    site: String,
+    uri: String,
+}
+
+#[derive(Deserialize)]
+struct Secrets {
+    keys: Vec<Secret>,
+}
+
+#[derive(Deserialize)]
+struct Secret {
+    secret: String,
+}
+
+#[derive(Deserialize)]
+struct Ignored {}
+
+/// A delivery in the activity log.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Delivery {
+    #[serde(default)]
+    pub(crate) event_id: Option<String>,
+    #[serde(default)]
+    pub(crate) r#type: Option<String>,
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) reason: Option<String>,
+    pub(crate) attempt_count: u64,
+}
+
+/// What the activity log says of an event.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Explained {
+    pub(crate) r#type: String,
+    pub(crate) summary: String,
+    pub(crate) matched: Vec<Delivery>,
+    pub(crate) not_matched: Vec<NotMatched>,
+}
+
+/// Why a subscription does not receive an event.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct NotMatched {
+    pub(crate) reason: String,
+}
+
+impl Api {
+    /// Creates or replaces a site of an organisation that exists.
+    pub(crate) async fn put_site(&self, token: &str, slug: &str, name: &str, organisation: &str) -> anyhow::Result<()> {
+        let url = format!("{}/admin/v1/sites/{slug}", self.base);
+        let body = json!({ "name": name, "organisation": organisation, "product": "Testing" });
+        self.operator::<Ignored>(token, Method::PUT, url, Some(body)).await?.context("the API has no sites").map(drop)
+    }
+
+    /// The organisation that owns a site.
+    pub(crate) async fn organisation_of(&self, token: &str, site: &str) -> anyhow::Result<String> {
+        #[derive(Deserialize)]
+        struct Site {
+            organisation: String,
+        }
+        let url = format!("{}/admin/v1/sites/{site}", self.base);
+        let site = self.operator::<Site>(token, Method::GET, url, None).await?.context("there is no such site")?;
+        Ok(site.organisation)
+    }
+
+    /// The keys that sign what goes to `uri` for `site`.
+    pub(crate) async fn signing_keys(&self, token: &str, site: &str, uri: &str) -> anyhow::Result<Vec<Key>> {
+        let mut cursor = String::new();
+        loop {
+            let url = format!("{}/admin/v1/endpoints?limit=100{cursor}", self.base);
+            let page = self.operator::<Page<Endpoint>>(token, Method::GET, url, None).await?;
+            let page = page.context("the API has no endpoints")?;
+            if let Some(endpoint) = page.items.iter().find(|it| it.site == site && it.uri == uri) {
+                let url = format!("{}/admin/v1/endpoints/{}/secret", self.base, endpoint.id);
+                let secrets = self.operator::<Secrets>(token, Method::GET, url, None).await?;
+                let keys = secrets.context("the endpoint has gone")?.keys;
+                return keys.iter().map(|key| Key::parse(&key.secret).context("not a signing key")).collect();
+            }
+            let next = page.next.with_context(|| format!("there is no endpoint of site {site} at {uri}"))?;
+            cursor = format!("&cursor={next}");
+        }
+    }
+
+    /// The newest deliveries of all sites.
+    pub(crate) async fn deliveries(&self, token: &str) -> anyhow::Result<Vec<Delivery>> {
+        let url = format!("{}/admin/v1/deliveries?limit=100", self.base);
+        let page = self.operator::<Page<Delivery>>(token, Method::GET, url, None).await?;
+        Ok(page.context("the API has no deliveries")?.items)
+    }
+
+    /// What became of an event; none while nothing is recorded of it.
+    pub(crate) async fn explain(
+        &self,
+        token: &str,
+        site: &str,
+        source: &str,
+        id: &str,
+    ) -> anyhow::Result<Option<Explained>> {
+        let mut url = reqwest::Url::parse(&self.base).context("the base was a URL when it was given")?;
+        let path = url.path_segments_mut().map_err(|()| anyhow::anyhow!("the base has no path"));
+        path?.pop_if_empty().extend(["admin", "v1", "events", site, source, id]);
+        self.operator(token, Method::GET, url, None).await
+    }
+}

@@ -1,0 +1,6 @@
+//! The real binary, as people start it.
+
+mod broker;
+mod commands;
+mod data_dir;
+mod support;

@@ -1,0 +1,117 @@
+//! SQL and the bucket, when something comes between them.
+
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde_json::{Value, json};
+use slipstream_bus::ConsumerName;
+use slipstream_core::config::{Record, Site};
+use slipstream_core::contract::{EndpointChange, EndpointChanged};
+use slipstream_store::Store;
+use slipstream_test_support::builders;
+
+use crate::harness::{Harness, PATH, SITE};
+
+crate::on_both_databases!(a_start_repairs_whatever_happened_to_the_bucket);
+
+fn body() -> Value {
+    json!({"Uri": "https://receiver.example/post"})
+}
+
+async fn site_in_bucket(service: &Harness) -> Site {
+    match service.bucket().await.get(&format!("site.{SITE}")).await.unwrap() {
+        Some(Record::Site(site)) => site,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn a_start_repairs_whatever_happened_to_the_bucket(mut service: Harness) {
+    let key = service.tenants().await;
+    service.account(Method::PUT, PATH, &key, body()).await.expect(200);
+    let subscription = service.subscription_in_bucket().await.unwrap();
+    let original = site_in_bucket(&service).await;
+    let bucket = service.bucket().await;
+    let subscription_key = format!("subscription.{}", subscription.id);
+
+    // Lost.
+    bucket.delete(&subscription_key).await.unwrap();
+    // Edited by hand, in revisions below, equal to and above the database's; and nonsense.
+    for (revision, repaired_to) in [(0, 1), (1, 2), (7, 8)] {
+        bucket.put(&Record::Site(Site { name: "Edited".into(), revision, ..original.clone() })).await.unwrap();
+        service.restart().await;
+        let site = site_in_bucket(&service).await;
+        assert_eq!((site.name.as_str(), site.revision), (original.name.as_str(), repaired_to));
+    }
+    assert_eq!(service.subscription_in_bucket().await, Some(subscription.clone()));
+    let raw = async_nats::jetstream::new(service.nats.client().await).get_key_value("config").await.unwrap();
+    raw.put(format!("site.{SITE}"), "nonsense".into()).await.unwrap();
+
+    // Orphans: a subscription that nobody made, and a key that is not ours.
+    let orphan = builders::subscription(SITE, subscription.account, "https://orphan.example/");
+    bucket.put(&Record::Subscription(Box::new(orphan.clone()))).await.unwrap();
+    raw.put("site.nowhere", "{}".into()).await.unwrap();
+    service.stop().await;
+    let mut recorded = service.bus.consume(ConsumerName::ActivityLog).await.unwrap();
+    service.restart().await;
+    let mut keys = bucket.keys().await.unwrap();
+    keys.sort();
+    let expected = [
+        format!("account.{}", subscription.account),
+        "organisation.o4fKq2".to_owned(),
+        format!("site.{SITE}"),
+        subscription_key,
+    ];
+    assert_eq!(keys, expected);
+    assert_eq!(site_in_bucket(&service).await.revision, 8);
+    let message = tokio::time::timeout(Duration::from_secs(10), recorded.next()).await.unwrap();
+    let change: EndpointChanged = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!((change.subscription, change.change), (orphan.id, EndpointChange::Removed));
+
+    // And a pass with nothing to do changes nothing.
+    let before = raw.status().await.unwrap().info.state.last_sequence;
+    service.restart().await;
+    assert_eq!(raw.status().await.unwrap().info.state.last_sequence, before);
+    assert!(service.is_ready());
+}
+
+#[tokio::test]
+async fn a_bus_that_does_not_answer_is_503_and_the_repeat_succeeds() {
+    let mut service = Harness::on_sqlite().await;
+    let key = service.tenants().await;
+    service.nats.pause();
+    let asked = Instant::now();
+    let answer = service.account(Method::PUT, PATH, &key, body()).await;
+    answer.expect(503);
+    assert!(answer.headers.contains_key("retry-after"));
+    assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
+    service.nats.resume();
+    service.account(Method::PUT, PATH, &key, body()).await.expect(200);
+    let subscription = service.subscription_in_bucket().await.unwrap();
+    assert_eq!(subscription.uri, "https://receiver.example/post");
+}
+
+#[tokio::test]
+async fn the_service_goes_on_after_a_restart_of_the_bus() {
+    let mut service = Harness::on_sqlite().await;
+    let key = service.tenants().await;
+    service.nats.restart().await;
+    slipstream_test_support::eventually(Duration::from_secs(20), async || {
+        let answer = service.account(Method::PUT, PATH, &key, body()).await;
+        if answer.status == 200 { Ok(()) } else { Err(answer.body) }
+    })
+    .await;
+    assert!(service.subscription_in_bucket().await.is_some());
+}
+
+#[tokio::test]
+async fn a_locked_database_is_503() {
+    let service = Harness::on_sqlite().await;
+    let key = service.tenants().await;
+    let store = Store::connect(&service.database).await.unwrap();
+    let writer = store.begin().await.unwrap();
+    let answer = service.account(Method::PUT, PATH, &key, body()).await;
+    answer.expect(503);
+    assert!(answer.headers.contains_key("retry-after"));
+    drop(writer);
+    service.account(Method::PUT, PATH, &key, body()).await.expect(200);
+}

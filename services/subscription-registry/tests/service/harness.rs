@@ -1,0 +1,168 @@
+//! One service with a nats-server and a database of its own.
+
+use axum::body::Body;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use slipstream_bus::{Bus, BusConfig, ConfigBucket};
+use slipstream_core::config::{Record, Subscription};
+use slipstream_service::Context;
+use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, TelemetryConfig};
+use slipstream_service::http::App;
+use slipstream_store::DatabaseConfig;
+use slipstream_subscription_registry::{Config, start};
+use slipstream_test_support::NatsServer;
+use slipstream_webhook::AddressPolicy;
+use tempfile::TempDir;
+
+pub(crate) const SITE: &str = "s8n6EzC";
+pub(crate) const PATH: &str = "/sites/s8n6EzC/webhooks/features/physicalpost";
+const TOKEN: &str = "operator-token-of-the-tests";
+
+pub(crate) struct Harness {
+    pub(crate) nats: NatsServer,
+    pub(crate) bus: Bus,
+    pub(crate) database: DatabaseConfig,
+    app: App,
+    ctx: Context,
+    _directory: Option<TempDir>,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Harness {
+    pub(crate) async fn on_sqlite() -> Self {
+        let (directory, url) = slipstream_test_support::sqlite::database();
+        Self::on(url, Some(directory)).await
+    }
+
+    pub(crate) async fn on_postgres() -> Self {
+        Self::on(slipstream_test_support::postgres::database().await, None).await
+    }
+
+    async fn on(url: String, directory: Option<TempDir>) -> Self {
+        let nats = NatsServer::start().await;
+        let database = DatabaseConfig { url, ..DatabaseConfig::default() };
+        let bus = Bus::connect(&BusConfig { url: nats.url(), ..BusConfig::default() }).await.unwrap();
+        let (app, ctx) = serve(&nats, &database).await;
+        Self { nats, bus, database, app, ctx, _directory: directory }
+    }
+
+    /// Stops the service and starts it again on the same database and server.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        (self.app, self.ctx) = serve(&self.nats, &self.database).await;
+    }
+
+    /// Stops the service; requests are still answered, from what is left.
+    pub(crate) async fn stop(&self) {
+        self.ctx.stop.cancel();
+        self.ctx.drained.cancel();
+        self.ctx.tasks.close();
+        self.ctx.tasks.wait().await;
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ctx.health.is_ready()
+    }
+
+    pub(crate) async fn bucket(&self) -> ConfigBucket {
+        self.bus.config_bucket().await.unwrap()
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.app.call(request).await;
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// A request of the operator, with a JSON body unless that is null.
+    pub(crate) async fn operator(&self, method: Method, path: &str, body: Value) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("authorization", format!("Bearer {TOKEN}"));
+        self.send(with_body(request, &body)).await
+    }
+
+    /// A request of the account that has `key`.
+    pub(crate) async fn account(&self, method: Method, path: &str, key: &str, body: Value) -> Answer {
+        let request = Request::builder().method(method).uri(path).header("x-api-key", key);
+        self.send(with_body(request, &body)).await
+    }
+
+    /// The default organisation and site, and an account with all permissions on all sites; gives its primary key.
+    pub(crate) async fn tenants(&self) -> String {
+        let put = |path: &'static str, body| self.operator(Method::PUT, path, body);
+        put("/admin/v1/organisations/o4fKq2", json!({"name": "Smiles"})).await.expect(200);
+        let site = json!({"name": "Mill Lane", "organisation": "o4fKq2", "product": "Testing"});
+        put("/admin/v1/sites/s8n6EzC", site).await.expect(200);
+        self.new_account(json!({})).await.body["keys"]["primary"].as_str().unwrap().to_owned()
+    }
+
+    /// Creates an account that differs from the usual in `members`.
+    pub(crate) async fn new_account(&self, members: Value) -> Answer {
+        let mut body = json!({
+            "displayName": "Post", "sites": "all", "permissions": ["Events.Publish", "Webhooks.Manage"],
+        });
+        for (name, value) in members.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        let answer = self.operator(Method::POST, "/admin/v1/accounts", body).await;
+        answer.expect(201);
+        answer
+    }
+
+    /// The one subscription in the bucket.
+    pub(crate) async fn subscription_in_bucket(&self) -> Option<Subscription> {
+        let bucket = self.bucket().await;
+        for key in bucket.keys().await.unwrap() {
+            if let Some(Record::Subscription(subscription)) = bucket.get(&key).await.unwrap() {
+                return Some(*subscription);
+            }
+        }
+        None
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        if status >= 400 {
+            assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json");
+            assert_eq!(self.body["status"], status);
+            assert!(self.body["traceId"].is_string() && self.body["title"].is_string(), "{}", self.body);
+        }
+    }
+
+    /// The pointers of the members at fault.
+    pub(crate) fn pointers(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+        errors.iter().map(|error| error["pointer"].as_str().unwrap()).collect()
+    }
+}
+
+fn with_body(request: http::request::Builder, body: &Value) -> Request<Body> {
+    if body.is_null() {
+        return request.body(Body::empty()).unwrap();
+    }
+    request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap()
+}
+
+async fn serve(nats: &NatsServer, database: &DatabaseConfig) -> (App, Context) {
+    let ctx = Context::new();
+    let config = Config {
+        http: HttpConfig::default(),
+        bus: BusConfig { url: nats.url(), ..BusConfig::default() },
+        database: database.clone(),
+        operator: OperatorConfig { token: Secret::new(TOKEN) },
+        targets: AddressPolicy::default(),
+        telemetry: TelemetryConfig::default(),
+    };
+    let router = start(config, &ctx).await.unwrap();
+    (App::new(router, &HttpConfig::default()), ctx)
+}

@@ -1,0 +1,27 @@
+//! The service as its callers see it, on a real nats-server and on SQLite or PostgreSQL.
+
+mod bucket;
+mod demo;
+mod harness;
+mod operator;
+mod refusals;
+mod subscribing;
+
+/// Runs each statement on a service of its own, once per database.
+macro_rules! on_both_databases {
+    ($($statement:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $statement() {
+                super::$statement(crate::harness::Harness::on_sqlite().await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $statement() {
+                super::$statement(crate::harness::Harness::on_postgres().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use on_both_databases;
