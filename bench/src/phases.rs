@@ -11,7 +11,7 @@ use crate::count::{self, Outcome};
 use crate::driver::{self, Load, Published};
 use crate::event::Request;
 use crate::open_loop;
-use crate::raw;
+use crate::raw::{self, Raw};
 use crate::receiver::Receiver;
 use crate::report::{Accepting, ActivityLog, Delivering, Mode, StartUp};
 use crate::resources::{Pids, Resources, Window};
@@ -28,6 +28,8 @@ const FAN_OUT: u16 = 5;
 const WARM_UP_EVENTS: u32 = 500;
 /// Rounds until everything must arrive: the first may come before a subscription is in force everywhere.
 const WARM_UP_ROUNDS: u16 = 10;
+/// How long the platform is watched doing nothing.
+const IDLE_FOR: Duration = Duration::from_secs(2);
 /// How long nothing may arrive before the rest counts as missing. Longer than the first retry waits (5 s).
 const STALL: Duration = Duration::from_secs(15);
 /// How long routing and recording may lag behind at the end of a phase.
@@ -87,7 +89,9 @@ pub(crate) async fn measure(launch: &Launch, plan: &Plan, say: impl Fn(&str)) ->
     };
     let broker = Broker::connect(&system.broker_url()?).await?;
     let mut api = Api::connect(system.address(), system.operator_token()?).await?;
-    let start_up = StartUp::of(&system, Window::begin(pids)?.end()?);
+    let idle = Window::begin(pids)?;
+    tokio::time::sleep(IDLE_FOR).await;
+    let start_up = StartUp::of(system.started_in(), IDLE_FOR, idle.end()?);
     let key = api.make_account("Benchmark").await?;
     let mut bench = Bench { system, broker, receiver, api, key, pids, phase: 0 };
     let measured = bench.run(launch, plan, start_up, say).await;
@@ -103,17 +107,18 @@ impl Bench {
         say: impl Fn(&str),
     ) -> anyhow::Result<Mode> {
         let [mut unheard, mut one, mut five] = self.make_sites().await?;
-        say("ceiling: raw JetStream publishes");
-        let (messages, limit) = plan.raw;
-        let raw = raw::measure(self.broker.jetstream(), CONNECTIONS, messages, limit).await?;
         say("warming up");
         for site in [&mut unheard, &mut one, &mut five] {
             self.warm_up(site).await?;
         }
-        say("accepting, no subscription");
-        let accepting = self.accepting(&unheard, plan).await?;
+        // First, so that its memory is that of a platform which has done just this.
         say("delivering, fan-out 1");
         let mut delivering = vec![self.closed_loop(&mut one, plan.events, plan).await?];
+        // One after the other, because the one is read as a share of the other.
+        say("ceiling: raw JetStream publishes");
+        let raw = self.ceiling(plan).await?;
+        say("accepting, no subscription");
+        let accepting = self.accepting(&unheard, plan).await?;
         say("delivering, fan-out 5");
         // Once with as many deliveries as at fan-out 1, once with as many events.
         for events in [plan.events / u32::from(FAN_OUT), plan.events] {
@@ -171,6 +176,14 @@ impl Bench {
             last = format!("refused {refused:?}, {counts:?}");
         }
         bail!("site {} does not take and deliver events; last round: {last}", site.slug)
+    }
+
+    async fn ceiling(&mut self, plan: &Plan) -> anyhow::Result<Raw> {
+        let window = Window::begin(self.pids)?;
+        let (messages, limit) = plan.raw;
+        let mut raw = raw::measure(self.broker.jetstream(), CONNECTIONS, messages, limit).await?;
+        raw.nats_server_us = rounded(window.end()?.nats_server.cpu_seconds * 1e6 / raw.messages.max(1) as f64, 1);
+        Ok(raw)
     }
 
     async fn accepting(&mut self, site: &Site, plan: &Plan) -> anyhow::Result<Accepting> {

@@ -32,6 +32,8 @@ pub(crate) struct Raw {
     pub(crate) seconds: f64,
     /// Acknowledged messages per second.
     pub(crate) per_second: f64,
+    /// Processor time of the server per message, in microseconds; filled in by who watches its process.
+    pub(crate) nats_server_us: f64,
     /// How long an acknowledgement took.
     pub(crate) acknowledgement: Option<Latency>,
 }
@@ -90,6 +92,7 @@ async fn publish_all(
         in_flight,
         seconds: rounded(seconds, 3),
         per_second: rate(messages, seconds),
+        nats_server_us: 0.0,
         acknowledgement: Latency::of(times),
     })
 }

@@ -3,6 +3,7 @@
 mod table;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -11,7 +12,6 @@ use crate::procfs::Machine;
 use crate::raw::Raw;
 use crate::resources::Resources;
 use crate::stats::{Latency, rounded};
-use crate::system::System;
 
 pub(crate) use table::{harness, table};
 
@@ -81,6 +81,8 @@ impl Mode {
 pub(crate) struct StartUp {
     /// From starting the program until it is ready.
     pub(crate) seconds: f64,
+    /// Cores that platform and broker together use when there is nothing to do.
+    pub(crate) idle_cores: f64,
     /// Resident memory of the platform then, in MiB.
     pub(crate) slipstream_mib: f64,
     /// Resident memory of its nats-server then, in MiB.
@@ -88,10 +90,11 @@ pub(crate) struct StartUp {
 }
 
 impl StartUp {
-    /// Of a platform that has just become ready.
-    pub(crate) fn of(system: &System, resources: Resources) -> Self {
+    /// Of a platform that became ready after `ready`, and then was left alone for `idle`, in which it used `resources`.
+    pub(crate) fn of(ready: Duration, idle: Duration, resources: Resources) -> Self {
         Self {
-            seconds: rounded(system.started_in().as_secs_f64(), 3),
+            seconds: rounded(ready.as_secs_f64(), 3),
+            idle_cores: rounded(resources.cpu_seconds() / idle.as_secs_f64(), 3),
             slipstream_mib: resources.slipstream.memory.resident_mib,
             nats_server_mib: resources.nats_server.memory.resident_mib,
         }

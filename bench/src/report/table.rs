@@ -27,12 +27,17 @@ pub(crate) fn table(mode: &Mode) -> String {
     line(
         "ready on an empty directory",
         &format!(
-            "{:.2} s; slipstream {} MiB, nats-server {} MiB",
-            start.seconds, start.slipstream_mib, start.nats_server_mib
+            "{:.2} s; slipstream {} MiB, nats-server {} MiB, idle {:.1} % of a core",
+            start.seconds,
+            start.slipstream_mib,
+            start.nats_server_mib,
+            start.idle_cores * 100.0
         ),
     );
     let raw = &mode.raw;
-    let per_second = format!("{:>9.0} /s   {}", raw.per_second, short(raw.acknowledgement));
+    let acknowledged = short(raw.acknowledgement);
+    let per_second =
+        format!("{:>9.0} /s   {acknowledged}   nats-server {} us CPU each", raw.per_second, raw.nats_server_us);
     line(&format!("raw JetStream, {} in flight", raw.in_flight), &per_second);
     let accepting = &mode.accepting;
     line(

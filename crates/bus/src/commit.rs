@@ -107,10 +107,8 @@ pub(crate) async fn batch(
 
 async fn request(client: &Client, message: Outgoing, timeout: Duration) -> Result<bytes::Bytes, CommitError> {
     let request = Request::new().payload(message.payload).headers(message.headers).timeout(Some(timeout));
-    let reply = client
-        .send_request(message.subject, request)
-        .await
-        .map_err(|error| CommitError::Unanswered(error.into()))?;
+    let reply =
+        client.send_request(message.subject, request).await.map_err(|error| CommitError::Unanswered(error.into()))?;
     Ok(reply.payload)
 }
 

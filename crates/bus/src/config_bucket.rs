@@ -92,11 +92,8 @@ impl ConfigBucket {
     /// # Errors
     /// If JetStream does not answer, or what stands there is not a record.
     pub async fn get(&self, key: &str) -> Result<Option<Record>, BusError> {
-        let value = self
-            .store
-            .get(key)
-            .await
-            .map_err(|error| BusError::jetstream("reading the config bucket", error))?;
+        let value =
+            self.store.get(key).await.map_err(|error| BusError::jetstream("reading the config bucket", error))?;
         value.map(|value| parse(key, &value)).transpose()
     }
 

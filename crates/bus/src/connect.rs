@@ -161,10 +161,8 @@ impl Bus {
                 .map_err(|source| BusError::Credentials { path: path.clone(), source })?;
         }
         let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
-        let client = options
-            .connect(servers)
-            .await
-            .map_err(|source| BusError::Connect { url: config.url.clone(), source })?;
+        let client =
+            options.connect(servers).await.map_err(|source| BusError::Connect { url: config.url.clone(), source })?;
         let (major, minor, patch) = SERVER_VERSION_MIN;
         if !client.is_server_compatible(major, minor, patch) {
             return Err(BusError::ServerTooOld { version: client.server_info().version });
@@ -183,7 +181,10 @@ impl Bus {
         let declared = name.config(self.limits());
         let is_there = self.jetstream.get_stream(stream).await.is_ok();
         let info = if is_there {
-            self.jetstream.update_stream(declared.clone()).await.map_err(|e| BusError::Declare { stream, source: e.into() })?
+            self.jetstream
+                .update_stream(declared.clone())
+                .await
+                .map_err(|e| BusError::Declare { stream, source: e.into() })?
         } else {
             self.jetstream
                 .create_stream(declared.clone())
@@ -272,11 +273,8 @@ impl Bus {
     pub async fn count_schedules(&self, subjects: &str) -> Result<u64, BusError> {
         use futures::TryStreamExt as _;
         let failed = |error: async_nats::Error| BusError::jetstream("counting schedules", error);
-        let stream = self
-            .jetstream
-            .get_stream_no_info(StreamName::Work.as_str())
-            .await
-            .map_err(|error| failed(error.into()))?;
+        let stream =
+            self.jetstream.get_stream_no_info(StreamName::Work.as_str()).await.map_err(|error| failed(error.into()))?;
         let counts = stream.info_with_subjects(subjects).await.map_err(|error| failed(error.into()))?;
         let total = counts.try_fold(0, async |total, (_, count)| Ok(total + count as u64)).await;
         total.map_err(|error| failed(error.into()))

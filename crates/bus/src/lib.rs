@@ -11,20 +11,20 @@
 //! [`publish`] commits many callers' messages together, [`consume`] hands them out, [`config_bucket`] holds what
 //! people configure, [`storage`] trims what is processed and says when to stop pulling.
 
+mod commit;
 pub mod config_bucket;
 pub mod connect;
 pub mod consume;
-mod commit;
 pub mod message;
 pub mod publish;
 pub mod storage;
 pub mod streams;
 pub mod subject;
 
+pub use async_nats::Subject;
 pub use config_bucket::{ConfigBucket, ConfigChange};
 pub use connect::{Bus, BusConfig, BusError};
 pub use consume::{Consumer, Message};
 pub use message::Outgoing;
 pub use publish::{Ack, PublishError, Publisher};
-pub use async_nats::Subject;
 pub use streams::{ConsumerName, StreamName};

@@ -1,7 +1,7 @@
 //! A message on its way to the bus.
 
-use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
 use async_nats::Subject;
+use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
 use bytes::Bytes;
 use slipstream_core::contract::{Meta, header};
 use slipstream_core::limits::SCHEDULE_MILLIS_MAX;

@@ -236,7 +236,8 @@ impl Target {
         match commit::batch(&self.client, self.stream, &messages.iter().collect::<Vec<_>>(), timeout).await {
             Ok(()) => Ok(vec![Ack { duplicate: false }; messages.len()]),
             Err(CommitError::Refused { code: commit::BATCH_HAS_REPEATS, .. }) => {
-                let singles = messages.iter().map(|message| commit::single(&self.client, self.stream, message, timeout));
+                let singles =
+                    messages.iter().map(|message| commit::single(&self.client, self.stream, message, timeout));
                 futures::future::try_join_all(singles).await
             }
             Err(error) => Err(error),

@@ -14,7 +14,7 @@ use crate::connect::{Bus, BusError};
 use crate::streams::{EVENTS_DUPLICATE_WINDOW, StreamName};
 
 /// What is processed and older than this is always trimmed.
-const KEEP_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+const KEEP_MAX: Duration = Duration::from_hours(168);
 /// Share of the account's storage above which the dispatcher takes on no new events.
 const STORAGE_SHARE_MAX: f64 = 0.7;
 
@@ -96,13 +96,12 @@ async fn first_kept(
     keep: Duration,
 ) -> Result<u64, BusError> {
     let oldest_kept = SystemTime::now().checked_sub(keep).unwrap_or(SystemTime::UNIX_EPOCH);
-    let oldest_kept =
-        oldest_kept.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
+    let oldest_kept = oldest_kept.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
     let (mut low, mut high) = (first, end.max(first));
     while low < high {
         let middle = low + (high - low) / 2;
         let is_old = match stream.get_raw_message(middle).await {
-            Ok(message) => i128::from(message.time.unix_timestamp_nanos()) < oldest_kept,
+            Ok(message) => message.time.unix_timestamp_nanos() < oldest_kept,
             // A gap: purged or deleted before, so as good as old.
             Err(error) if error.kind() == async_nats::jetstream::stream::RawMessageErrorKind::NoMessageFound => true,
             Err(error) => return Err(BusError::jetstream("reading a message's time", error)),

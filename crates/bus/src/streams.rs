@@ -71,7 +71,7 @@ impl StreamName {
                 allow_message_schedules: true,
                 allow_rollup: true,
                 allow_message_ttl: true,
-                duplicate_window: Duration::from_secs(120),
+                duplicate_window: Duration::from_mins(2),
                 ..common
             },
             Self::Queue => Config {
@@ -79,7 +79,7 @@ impl StreamName {
                 retention: RetentionPolicy::WorkQueue,
                 discard: DiscardPolicy::New,
                 max_bytes: limits.max_bytes,
-                duplicate_window: Duration::from_secs(120),
+                duplicate_window: Duration::from_mins(2),
                 ..common
             },
             Self::Outcomes => Config {
@@ -87,7 +87,7 @@ impl StreamName {
                 retention: RetentionPolicy::Limits,
                 discard: DiscardPolicy::New,
                 max_bytes: limits.max_bytes,
-                duplicate_window: Duration::from_secs(120),
+                duplicate_window: Duration::from_mins(2),
                 ..common
             },
         }
@@ -95,7 +95,7 @@ impl StreamName {
 }
 
 /// How long a repeat of an event is recognised by the broker: 2 h (DESIGN 3.6).
-pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_secs(2 * 3600);
+pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_hours(2);
 
 /// What an operator decides about all streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +172,7 @@ impl ConsumerName {
     pub const fn default_lease(self) -> Lease {
         match self {
             Self::Deliver(_) => Lease { ack_wait: Duration::from_secs(90), unacknowledged_max: 4096 },
-            Self::ActivityLog => Lease { ack_wait: Duration::from_secs(60), unacknowledged_max: 5000 },
+            Self::ActivityLog => Lease { ack_wait: Duration::from_mins(1), unacknowledged_max: 5000 },
             _ => Lease { ack_wait: Duration::from_secs(30), unacknowledged_max: 2048 },
         }
     }

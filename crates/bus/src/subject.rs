@@ -85,11 +85,7 @@ pub fn parse_event(subject: &str) -> Option<(Visibility, Lane, Slug)> {
     if tokens.next() != Some("events") {
         return None;
     }
-    Some((
-        Visibility::from_name(tokens.next()?)?,
-        Lane::from_name(tokens.next()?)?,
-        tokens.next()?.parse().ok()?,
-    ))
+    Some((Visibility::from_name(tokens.next()?)?, Lane::from_name(tokens.next()?)?, tokens.next()?.parse().ok()?))
 }
 
 /// What the subject of an event that is not yet due says: `later.{lane}.{site}`.

@@ -115,7 +115,7 @@ async fn a_schedule_fires_with_its_headers_and_never_early() {
             .at(at, &target, now())
     };
     // The second replaces the first.
-    let far = work.publish(schedule(now().after(Duration::from_secs(3600))));
+    let far = work.publish(schedule(now().after(Duration::from_hours(1))));
     assert!(!far.await.unwrap().duplicate);
     assert!(!work.publish(schedule(at)).await.unwrap().duplicate);
     let fired = take(&bus, ConsumerName::Deliver(Lane::High), 1).await.remove(0);
@@ -134,8 +134,11 @@ async fn a_cancelled_schedule_does_not_fire() {
     let subscription: SubscriptionId = "00000000-0000-0000-0000-000000000001".parse().unwrap();
     let schedule = |id: &str, millis| {
         let target = subject::delivery(Lane::Normal, subscription, &key(id));
-        Outgoing::new(subject::waiting(subscription, &key(id)), Bytes::from(id.to_owned()))
-            .at(now().after(Duration::from_millis(millis)), &target, now())
+        Outgoing::new(subject::waiting(subscription, &key(id)), Bytes::from(id.to_owned())).at(
+            now().after(Duration::from_millis(millis)),
+            &target,
+            now(),
+        )
     };
     work.publish(schedule("a", 300)).await.unwrap();
     work.publish(schedule("b", 400)).await.unwrap();
@@ -212,7 +215,7 @@ async fn a_stream_that_was_changed_by_hand_is_put_right_and_an_unchangeable_one_
     drop(bus);
     let jetstream = async_nats::jetstream::new(server.client().await);
     let mut info = jetstream.get_stream("EVENTS_0").await.unwrap().cached_info().config.clone();
-    info.max_age = Duration::from_secs(24 * 3600);
+    info.max_age = Duration::from_hours(24);
     jetstream.update_stream(info).await.unwrap();
     Bus::connect(&config(&server)).await.expect("the setting is put right");
     let config_now = jetstream.get_stream("EVENTS_0").await.unwrap().cached_info().config.clone();

@@ -85,10 +85,7 @@ pub enum Verdict {
 
 /// Classifies an answer by the table of SPEC 4.2. The one place where that table lives.
 pub fn classify(surface: Surface, answer: &Answer, now: Timestamp) -> Verdict {
-    let status = match answer.result {
-        Ok(status) => status,
-        Err(_) => return Verdict::Retry { floor: None, slow: false },
-    };
+    let Ok(status) = answer.result else { return Verdict::Retry { floor: None, slow: false } };
     let floor = || answer.retry_after.as_deref().and_then(|text| parse_retry_after(text, now));
     match (surface, status) {
         (_, 200..=299) => Verdict::Success,

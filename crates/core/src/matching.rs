@@ -82,8 +82,7 @@ impl MatchIndex {
         for subscription in subscriptions {
             let site = index.sites.entry(subscription.site.clone()).or_default();
             for event_type in subscription.feature.event_types {
-                let event =
-                    Candidate { site: &subscription.site, event_type, visibility: Visibility::Public };
+                let event = Candidate { site: &subscription.site, event_type, visibility: Visibility::Public };
                 if judge(event, &subscription).is_ok() {
                     site.by_type.entry((*event_type).to_owned()).or_default().push(Arc::clone(&subscription));
                 }
@@ -105,9 +104,8 @@ impl MatchIndex {
     /// The other subscriptions of the event's site, and why each does not receive it.
     pub fn skipping(&self, event: Candidate<'_>) -> impl Iterator<Item = (SubscriptionId, SkipReason)> {
         let all = self.sites.get(event.site).map_or(&[][..], |site| &site.all);
-        all.iter().filter_map(move |subscription| {
-            judge(event, subscription).err().map(|reason| (subscription.id, reason))
-        })
+        all.iter()
+            .filter_map(move |subscription| judge(event, subscription).err().map(|reason| (subscription.id, reason)))
     }
 
     /// The subscription with this id.

@@ -3,6 +3,7 @@
 //! `service` turns a [`Problem`] into an HTTP answer and adds the `traceId`.
 
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -142,7 +143,7 @@ fn escape_pointer_token(name: &str) -> String {
             'a'..='z' | 'A'..='Z' | '0'..='9' | '-' | '.' | '_' | '$' => token.push(character),
             other => {
                 for byte in other.encode_utf8(&mut [0; 4]).bytes() {
-                    token.push_str(&format!("%{byte:02X}"));
+                    let _ = write!(token, "%{byte:02X}");
                 }
             }
         }
@@ -167,8 +168,8 @@ pub struct Problem {
 impl Problem {
     /// A problem without a list of members.
     pub fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        let retry_after = matches!(kind, ProblemKind::Unavailable | ProblemKind::QuotaExceeded)
-            .then_some(Duration::from_secs(1));
+        let retry_after =
+            matches!(kind, ProblemKind::Unavailable | ProblemKind::QuotaExceeded).then_some(Duration::from_secs(1));
         Self { kind, detail: detail.into(), errors: Vec::new(), retry_after }
     }
 

@@ -52,8 +52,7 @@ impl Default for RetrySchedule {
     fn default() -> Self {
         const MINUTE: u64 = 60;
         const HOUR: u64 = 60 * MINUTE;
-        let seconds =
-            [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
+        let seconds = [0, 5, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
         Self(seconds.map(Duration::from_secs).to_vec())
     }
 }
@@ -76,7 +75,7 @@ impl From<RetrySchedule> for Vec<u64> {
 /// How long an endpoint that asked for less is left alone when it named no time: 10 s × 2^n, at most 10 min (SPEC 4.3).
 pub fn slow_down(in_a_row: u32) -> Duration {
     const FIRST: Duration = Duration::from_secs(10);
-    const LONGEST: Duration = Duration::from_secs(600);
+    const LONGEST: Duration = Duration::from_mins(10);
     FIRST.saturating_mul(1 << in_a_row.min(6)).min(LONGEST)
 }
 

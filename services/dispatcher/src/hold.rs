@@ -82,10 +82,7 @@ async fn release(event: &Message, events: &Publisher, queue: &Publisher) -> anyh
     };
     let publisher = if due_subject.starts_with("queue.") { queue } else { events };
     // Another id than at acceptance: the stream still knows that one. A second firing is recognised by it (3.6).
-    let due = Outgoing::new(due_subject, event.payload.clone())
-        .id(&format!("{key}.due"))
-        .meta(meta)
-        .trace(event.trace);
+    let due = Outgoing::new(due_subject, event.payload.clone()).id(&format!("{key}.due")).meta(meta).trace(event.trace);
     publisher.publish(due).await?;
     Ok(())
 }
@@ -106,7 +103,8 @@ impl Held {
         let intended_at = meta.intended_at?;
         let due_subject = event.due_subject.clone()?;
         let envelope = Envelope::read(&event.payload).ok()?;
-        let visibility = subject::parse_event(&due_subject).map_or(Visibility::WorkQueue, |(visibility, ..)| visibility);
+        let visibility =
+            subject::parse_event(&due_subject).map_or(Visibility::WorkQueue, |(visibility, ..)| visibility);
         let record = RoutedEvent {
             key: EventKey::new(&site, &envelope.source, &envelope.id),
             source: envelope.source.into_owned(),

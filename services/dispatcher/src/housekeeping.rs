@@ -11,7 +11,7 @@ use tokio::sync::watch;
 /// How often storage is looked at.
 const STORAGE_EVERY: Duration = Duration::from_secs(2);
 /// How often streams are trimmed.
-const TRIM_EVERY: Duration = Duration::from_secs(60);
+const TRIM_EVERY: Duration = Duration::from_mins(1);
 /// Messages above the slowest consumer's floor from which on it is named in the log.
 const BACKLOG_WORTH_A_WARNING: u64 = 1_000_000;
 

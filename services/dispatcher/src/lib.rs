@@ -89,11 +89,8 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let outcomes = bus.publisher(StreamName::Outcomes);
     let work = bus.publisher(StreamName::Work);
     for lane in Lane::ALL {
-        let router = Arc::new(route::Router {
-            directory: directory.clone(),
-            work: work.clone(),
-            outcomes: outcomes.clone(),
-        });
+        let router =
+            Arc::new(route::Router { directory: directory.clone(), work: work.clone(), outcomes: outcomes.clone() });
         let events = bus.consume(ConsumerName::Route(lane)).await?.prefetch(route::BATCH_MAX);
         ctx.spawn("route", route::run(router, events, storage.clone(), ctx.stop.clone()));
     }

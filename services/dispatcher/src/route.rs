@@ -109,10 +109,11 @@ impl Plan {
         let mut plan = Self::default();
         let mut routed: HashMap<Slug, Vec<RoutedEvent>> = HashMap::new();
         for event in batch {
-            match plan.add(event, index) {
-                Some((site, record)) => routed.entry(site).or_default().push(record),
+            if let Some((site, record)) = plan.add(event, index) {
+                routed.entry(site).or_default().push(record);
+            } else {
                 // We write this stream ourselves; a stranger's message must not stop it.
-                None => tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped"),
+                tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped");
             }
         }
         plan.records = routed.into_iter().map(|(site, events)| record(site, events)).collect();

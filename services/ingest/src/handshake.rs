@@ -6,8 +6,8 @@ use http::header::ALLOW;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use slipstream_core::config::Permission;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
-use slipstream_service::auth::{UnknownSite, authorize};
 use slipstream_service::ApiError;
+use slipstream_service::auth::{UnknownSite, authorize};
 
 use crate::SharedState;
 
@@ -44,13 +44,10 @@ fn requested_rate(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(REQUEST_RATE) else { return Ok(None) };
     let digits = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     let rate = digits.and_then(|text| text.parse::<i32>().ok()).filter(|rate| *rate > 0);
-    match rate {
-        Some(rate) => Ok(Some(rate as u64)),
-        None => {
-            let error = FieldError::at("WebHook-Request-Rate", "must be a positive integer");
-            Err(Problem::with_errors(ProblemKind::BadRequest, vec![error]))
-        }
-    }
+    rate.map(|rate| Some(rate as u64)).ok_or_else(|| {
+        let error = FieldError::at("WebHook-Request-Rate", "must be a positive integer");
+        Problem::with_errors(ProblemKind::BadRequest, vec![error])
+    })
 }
 
 fn allowed_rate(requested: Option<u64>, quota: Option<u64>) -> HeaderValue {

@@ -47,9 +47,9 @@ impl Outlet {
                 Route::TelemetryOnly => {}
             }
         }
-        let acks = self.events.publish_all(events).await.map_err(refused)?;
+        let acks = self.events.publish_all(events).await.map_err(|error| refused(&error))?;
         count_repeats(&acks);
-        let acks = self.queue.publish_all(queue).await.map_err(refused)?;
+        let acks = self.queue.publish_all(queue).await.map_err(|error| refused(&error))?;
         count_repeats(&acks);
         Ok(())
     }
@@ -78,9 +78,8 @@ fn route(publisher: &Publisher<'_>, event: Accepted, now: Timestamp) -> Route {
     };
     let meta = Meta { expires_at, intended_at, ..Meta::new(site.clone(), now) };
     let is_ahead = intended_at.is_some_and(|intended_at| intended_at > now);
-    let message = |subject| {
-        Outgoing::new(subject, body.into()).id(key.as_str()).meta(&meta).trace(Some(publisher.trace))
-    };
+    let message =
+        |subject| Outgoing::new(subject, body.into()).id(key.as_str()).meta(&meta).trace(Some(publisher.trace));
     if is_ahead {
         return Route::Events(message(subject::later(lane, site)).due_subject(&due_subject));
     }
@@ -98,7 +97,7 @@ fn count_repeats(acks: &[Ack]) {
 }
 
 /// The bus did not take it, or not in time: the publisher may repeat the request (N15).
-fn refused(error: PublishError) -> Problem {
+fn refused(error: &PublishError) -> Problem {
     tracing::warn!(%error, "events were not stored");
     let detail = match error {
         PublishError::Full { .. } => "event storage is full; try again later",

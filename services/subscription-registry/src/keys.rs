@@ -49,7 +49,7 @@ mod tests {
         let account = AccountId(uuid::Uuid::nil());
         let (one, other) = (ApiKey::new(account), ApiKey::new(account));
         assert_ne!(one.hash(), other.hash());
-        assert!(one.hash().matches(&one.0));
+        assert!(one.hash().matches(&KeyHash::of(&one.0)));
         let (id, random) = one.0.split_once('_').unwrap();
         assert_eq!(id, account.to_string());
         // The random part may hold an underscore of its own.

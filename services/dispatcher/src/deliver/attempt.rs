@@ -126,7 +126,7 @@ impl Worker {
             None if answer.result.is_ok_and(|status| status < 300) => self.endpoints.took(subscription.id),
             None => {}
         }
-        let result = answer.result.map_or_else(|code| code.as_str(), status_class);
+        let result = answer.result.map_or_else(slipstream_core::answer::ErrorCode::as_str, status_class);
         counter!("slipstream_attempts_total", "result" => result).increment(1);
         histogram!("slipstream_attempt_duration_seconds").record(took.as_secs_f64());
         let attempt = contract::Attempt {
@@ -217,15 +217,14 @@ fn prepare(subscription: &Subscription, policy: &AddressPolicy) -> Prepared {
         tracing::error!(subscription.id = %subscription.id, errors = errors.len(), "headers are left out");
         PreparedHeaders::default()
     });
-    let keys = subscription.signing_keys.iter().filter_map(|signing_key| {
-        match signing::Key::parse(&signing_key.secret) {
+    let keys =
+        subscription.signing_keys.iter().filter_map(|signing_key| match signing::Key::parse(&signing_key.secret) {
             Ok(key) => Some(PreparedKey { key, until: signing_key.until }),
             Err(error) => {
                 tracing::error!(subscription.id = %subscription.id, %error, "a signing key is left out");
                 None
             }
-        }
-    });
+        });
     Prepared {
         revision: subscription.revision,
         target: Target::parse(&subscription.uri, policy),

@@ -29,7 +29,7 @@ const QUEUE_LEN_MAX: usize = 512;
 const QUEUE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// The least and the most that a parked delivery waits.
 const PARK_MIN: Duration = Duration::from_secs(1);
-const PARK_MAX: Duration = Duration::from_secs(600);
+const PARK_MAX: Duration = Duration::from_mins(10);
 /// Weight of the newest duration in the mean, as a shift: 1/8.
 const MEAN_SHIFT: u32 = 3;
 

@@ -1,9 +1,9 @@
 //! A delivery in hand: one message of `WORK`, read.
 
 use bytes::Bytes;
+use slipstream_bus::consume::Acknowledger;
 use slipstream_bus::subject;
 use slipstream_bus::{Message, Outgoing};
-use slipstream_bus::consume::Acknowledger;
 use slipstream_core::contract::{Attempt, Meta, Outcome};
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use slipstream_core::config::{EndpointState, DisabledReason};
+use slipstream_core::config::{DisabledReason, EndpointState};
 use slipstream_core::contract::EndpointChanged;
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::matching::SkipReason;

@@ -41,17 +41,10 @@ impl World {
     /// A world with one subscription, to `/hook` of the receiver.
     pub(crate) async fn with_subscription(delivery: DeliveryConfig, change: impl FnOnce(&mut Subscription)) -> Self {
         let server = NatsServer::start().await;
-        let bus_config = BusConfig {
-            url: server.url(),
-            delivery_lease_ms: Duration::from_secs(3),
-            ..BusConfig::default()
-        };
-        let config = Config {
-            bus: bus_config.clone(),
-            targets: AddressPolicy::with_loopback(),
-            delivery,
-            ..Config::default()
-        };
+        let bus_config =
+            BusConfig { url: server.url(), delivery_lease_ms: Duration::from_secs(3), ..BusConfig::default() };
+        let config =
+            Config { bus: bus_config.clone(), targets: AddressPolicy::with_loopback(), delivery, ..Config::default() };
         let bus = Bus::connect(&bus_config).await.unwrap();
         let bucket = bus.config_bucket().await.unwrap();
         let receiver = Receiver::start().await;
