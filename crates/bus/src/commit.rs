@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use async_nats::header::{HeaderName, HeaderValue};
-use async_nats::{Client, Request};
+use async_nats::{Client, HeaderMap, Request};
 use serde::Deserialize;
 
 use crate::message::Outgoing;
@@ -70,7 +70,7 @@ pub(crate) async fn single(
     message: &Outgoing,
     timeout: Duration,
 ) -> Result<Ack, CommitError> {
-    let reply = request(client, message.clone(), timeout).await?;
+    let reply = request(client, message, message.headers([]), timeout).await?;
     let ack = read_ack(&reply, stream)?;
     Ok(Ack { duplicate: ack.duplicate })
 }
@@ -85,18 +85,16 @@ pub(crate) async fn batch(
     let id = HeaderValue::from(format!("{:032x}", rand::random::<u128>()));
     for (index, message) in messages.iter().enumerate() {
         let number = index as u64 + 1;
-        let mut message = (*message).clone();
-        message.headers.insert(BATCH_ID, id.clone());
-        message.headers.insert(BATCH_SEQUENCE, HeaderValue::from(number));
+        let place = [(BATCH_ID, id.clone()), (BATCH_SEQUENCE, HeaderValue::from(number))];
         if index + 1 < messages.len() {
             client
-                .publish_with_headers(message.subject, message.headers, message.payload)
+                .publish_with_headers(message.subject.clone(), message.headers(place), message.payload.clone())
                 .await
                 .map_err(|error| CommitError::Unanswered(error.into()))?;
             continue;
         }
-        message.headers.insert(BATCH_COMMIT, HeaderValue::from(1_u64));
-        let reply = request(client, message, timeout).await?;
+        let headers = message.headers(place.into_iter().chain([(BATCH_COMMIT, HeaderValue::from(1_u64))]));
+        let reply = request(client, message, headers, timeout).await?;
         let ack = read_ack(&reply, stream)?;
         if ack.count != number {
             return Err(CommitError::Malformed("it counts other messages than were sent"));
@@ -105,10 +103,17 @@ pub(crate) async fn batch(
     Ok(())
 }
 
-async fn request(client: &Client, message: Outgoing, timeout: Duration) -> Result<bytes::Bytes, CommitError> {
-    let request = Request::new().payload(message.payload).headers(message.headers).timeout(Some(timeout));
-    let reply =
-        client.send_request(message.subject, request).await.map_err(|error| CommitError::Unanswered(error.into()))?;
+async fn request(
+    client: &Client,
+    message: &Outgoing,
+    headers: HeaderMap,
+    timeout: Duration,
+) -> Result<bytes::Bytes, CommitError> {
+    let request = Request::new().payload(message.payload.clone()).headers(headers).timeout(Some(timeout));
+    let reply = client
+        .send_request(message.subject.clone(), request)
+        .await
+        .map_err(|error| CommitError::Unanswered(error.into()))?;
     Ok(reply.payload)
 }
 

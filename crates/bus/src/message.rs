@@ -19,14 +19,15 @@ pub(crate) const DUE_SUBJECT: HeaderName = HeaderName::from_static(header::DUE_S
 #[derive(Debug, Clone)]
 pub struct Outgoing {
     pub(crate) subject: Subject,
-    pub(crate) headers: HeaderMap,
+    /// A short list and not a map: it becomes one only when it is sent, with what the commit adds.
+    headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) payload: Bytes,
 }
 
 impl Outgoing {
     /// A message without headers.
     pub fn new(subject: Subject, payload: Bytes) -> Self {
-        Self { subject, headers: HeaderMap::new(), payload }
+        Self { subject, headers: Vec::with_capacity(4), payload }
     }
 
     /// Lets the stream recognise a repeat: within its duplicate window a second message with this id is not stored.
@@ -34,14 +35,14 @@ impl Outgoing {
     /// `id` is built from keys, ids and numbers of ours.
     #[must_use]
     pub fn id(mut self, id: &str) -> Self {
-        self.headers.insert(NATS_MESSAGE_ID, own_text(id));
+        self.headers.push((NATS_MESSAGE_ID, own_text(id)));
         self
     }
 
     /// What the engine needs to know beside the bytes.
     #[must_use]
     pub fn meta(mut self, meta: &Meta) -> Self {
-        self.headers.insert(META, own_text(&meta.to_string()));
+        self.headers.push((META, own_text(&meta.to_string())));
         self
     }
 
@@ -49,7 +50,7 @@ impl Outgoing {
     #[must_use]
     pub fn trace(mut self, trace: Option<TraceContext>) -> Self {
         if let Some(trace) = trace {
-            self.headers.insert(TRACEPARENT, own_text(&trace.to_string()));
+            self.headers.push((TRACEPARENT, own_text(&trace.to_string())));
         }
         self
     }
@@ -57,7 +58,7 @@ impl Outgoing {
     /// Where a held event goes when it is due.
     #[must_use]
     pub fn due_subject(mut self, subject: &Subject) -> Self {
-        self.headers.insert(DUE_SUBJECT, own_text(subject));
+        self.headers.push((DUE_SUBJECT, own_text(subject)));
         self
     }
 
@@ -69,9 +70,18 @@ impl Outgoing {
     pub fn at(mut self, at: Timestamp, target: &Subject, now: Timestamp) -> Self {
         let latest = now.as_millis().saturating_add(SCHEDULE_MILLIS_MAX);
         let at = Timestamp::from_millis(at.as_millis().min(latest));
-        self.headers.insert(NATS_SCHEDULE, own_text(&format!("@at {at}")));
-        self.headers.insert(NATS_SCHEDULE_TARGET, own_text(target));
+        self.headers.push((NATS_SCHEDULE, own_text(&format!("@at {at}"))));
+        self.headers.push((NATS_SCHEDULE_TARGET, own_text(target)));
         self
+    }
+
+    /// The headers, with what the commit adds.
+    pub(crate) fn headers(&self, added: impl IntoIterator<Item = (HeaderName, HeaderValue)>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in self.headers.iter().cloned().chain(added) {
+            headers.insert(name, value);
+        }
+        headers
     }
 
     /// Bytes that this message takes on the wire, roughly.

@@ -44,6 +44,13 @@ fn describe() {
     describe_gauge!(names::HTTP_SERVER_BODY_BYTES, "Bytes of request bodies in memory");
     describe_gauge!(names::DIRECTORY_SUBSCRIPTIONS, "Subscriptions known");
     describe_counter!(names::DIRECTORY_WATCHES_LOST, "Times the watch of the config bucket was begun anew");
+    describe_counter!(names::EVENTS_ACCEPTED, "Events answered with 204, repeats included");
+    describe_counter!(names::EVENTS_DUPLICATE, "Accepted events that the stream already had");
+    describe_counter!(names::EVENTS_ROUTED, "Events whose receivers are decided");
+    describe_counter!(names::ATTEMPTS, "Attempts to deliver, by result");
+    describe_histogram!(names::ATTEMPT_DURATION, "Seconds that an attempt to deliver took");
+    describe_counter!(names::DELIVERIES_PARKED, "Deliveries put off without an attempt, by reason");
+    describe_gauge!(names::STREAM_BACKLOG, "Messages not yet acknowledged by the slowest consumer of a stream");
 }
 
 /// All metrics in the Prometheus text format.

@@ -22,6 +22,8 @@ pub const HTTP_RESPONSE_STATUS_CLASS: &str = "http_response_status_class";
 pub const ERROR_TYPE: &str = "error_type";
 /// Attribute: the lane of an event or delivery.
 pub const LANE: &str = "lane";
+/// Attribute: the visibility of an event.
+pub const VISIBILITY: &str = "visibility";
 /// Attribute: what became of something; a closed set.
 pub const OUTCOME: &str = "outcome";
 
@@ -37,3 +39,19 @@ pub const HTTP_SERVER_BODY_BYTES: &str = "http_server_body_bytes";
 pub const DIRECTORY_SUBSCRIPTIONS: &str = "slipstream_directory_subscriptions";
 /// Counter: times the directory's watch was lost and begun anew.
 pub const DIRECTORY_WATCHES_LOST: &str = "slipstream_directory_watches_lost_total";
+
+/// Counter: events that publishers heard 204 for, repeats included, by [`VISIBILITY`] and [`LANE`]. All that is left of
+/// a Private event, beside its span (SPEC 5.2).
+pub const EVENTS_ACCEPTED: &str = "slipstream_events_accepted_total";
+/// Counter: accepted events that the stream already had.
+pub const EVENTS_DUPLICATE: &str = "slipstream_events_duplicate_total";
+/// Counter: events for which it is decided who receives them.
+pub const EVENTS_ROUTED: &str = "slipstream_events_routed_total";
+/// Counter: attempts, by `result`: a status class or an error code.
+pub const ATTEMPTS: &str = "slipstream_attempts_total";
+/// Histogram, seconds: how long an attempt took, from resolving the name to the answer's last byte.
+pub const ATTEMPT_DURATION: &str = "slipstream_attempt_duration_seconds";
+/// Counter: deliveries put off without an attempt, by `reason`.
+pub const DELIVERIES_PARKED: &str = "slipstream_deliveries_parked_total";
+/// Gauge: messages that the slowest consumer of a `stream` has still to acknowledge.
+pub const STREAM_BACKLOG: &str = "slipstream_stream_backlog_messages";

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use metrics::gauge;
 use slipstream_bus::{Bus, StreamName};
-use slipstream_service::Context;
+use slipstream_service::{Context, names};
 use tokio::sync::watch;
 
 /// How often storage is looked at.
@@ -49,7 +49,7 @@ async fn trim(bus: &Bus, stream: StreamName) {
     match bus.trim(stream).await {
         Ok(trimmed) => {
             let (consumer, backlog) = trimmed.slowest.unwrap_or_default();
-            gauge!("slipstream_stream_backlog_messages", "stream" => stream.as_str()).set(backlog as f64);
+            gauge!(names::STREAM_BACKLOG, "stream" => stream.as_str()).set(backlog as f64);
             if backlog > BACKLOG_WORTH_A_WARNING {
                 tracing::error!(stream = stream.as_str(), consumer, backlog, "a consumer holds trimming back");
             }

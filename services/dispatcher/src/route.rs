@@ -15,7 +15,7 @@ use slipstream_core::event::envelope::Envelope;
 use slipstream_core::ids::{DeliveryId, EventKey};
 use slipstream_core::matching::{Candidate, MatchIndex};
 use slipstream_core::slug::Slug;
-use slipstream_service::{Directory, clock};
+use slipstream_service::{Directory, clock, names};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +84,7 @@ impl Router {
                 }
             }
         }
-        counter!("slipstream_events_routed_total").increment(batch.len() as u64);
+        counter!(names::EVENTS_ROUTED).increment(batch.len() as u64);
         for event in &batch {
             event.ack().await;
         }

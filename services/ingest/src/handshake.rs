@@ -1,5 +1,6 @@
 //! S2: answer a sender that asks whether it may deliver here (SPEC 5.3, 3.7).
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::ALLOW;
@@ -10,6 +11,7 @@ use slipstream_service::ApiError;
 use slipstream_service::auth::{UnknownSite, authorize};
 
 use crate::SharedState;
+use crate::publish::slug_text;
 
 const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
 const REQUEST_RATE: HeaderName = HeaderName::from_static("webhook-request-rate");
@@ -22,11 +24,12 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
 /// A callback is not used: the answer is known at once.
 pub(crate) async fn validate(
     State(state): State<SharedState>,
-    Path(slug): Path<String>,
+    slug: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let snapshot = state.directory.load();
-    let (_, account) = authorize(&snapshot, &headers, &slug, Permission::EventsPublish, UnknownSite::Forbidden)?;
+    let (_, account) =
+        authorize(&snapshot, &headers, slug_text(&slug), Permission::EventsPublish, UnknownSite::Forbidden)?;
     let requested = requested_rate(&headers)?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     let answered = response.headers_mut();

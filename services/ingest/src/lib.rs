@@ -50,7 +50,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let bus = Bus::connect(&config.bus).await.context("ingest cannot use the bus")?;
     let directory = Directory::watch(&bus, ctx).await?;
     slipstream_service::watch_bus(ctx, "ingest.bus", &bus);
-    let outlet = Outlet::new(&bus);
+    let outlet = Outlet::new(&bus, config.bus.publish_deadline_ms);
     Ok(router(Arc::new(State { directory, outlet, body_timeout: config.http.body_timeout })))
 }
 

@@ -1,15 +1,19 @@
 //! From accepted events to the bus: which stream, which subject, one commit (DESIGN 4 "Accept").
 
+use std::time::Duration;
+
 use metrics::counter;
 use slipstream_bus::{Ack, Bus, Outgoing, PublishError, StreamName, subject};
 use slipstream_core::config::{Account, Site};
 use slipstream_core::contract::Meta;
-use slipstream_core::lane::Visibility;
-use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slipstream::Accepted;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_core::trace::TraceContext;
-use slipstream_service::clock;
+use slipstream_service::{ApiError, clock, names};
+
+/// What a caller hears when the bus did not acknowledge.
+const UNCONFIRMED: &str = "event storage did not confirm in time; repeating the request is harmless";
 
 /// Who publishes, where, and in which trace.
 pub(crate) struct Publisher<'a> {
@@ -23,35 +27,74 @@ pub(crate) struct Publisher<'a> {
 pub(crate) struct Outlet {
     events: slipstream_bus::Publisher,
     queue: slipstream_bus::Publisher,
+    deadline: Duration,
 }
 
 impl Outlet {
-    pub(crate) fn new(bus: &Bus) -> Self {
-        Self { events: bus.publisher(StreamName::Events), queue: bus.publisher(StreamName::Queue) }
+    /// `deadline` is the longest time that a request waits for the bus.
+    pub(crate) fn new(bus: &Bus, deadline: Duration) -> Self {
+        Self { events: bus.publisher(StreamName::Events), queue: bus.publisher(StreamName::Queue), deadline }
     }
 
     /// Stores all events of a request: one atomic commit per stream.
     ///
     /// A request may mix WorkQueue events with others. Then there are two commits, and a failure of the second leaves
     /// the first stored: the answer is 503, and repeating the request completes it (N15).
-    pub(crate) async fn publish(&self, publisher: &Publisher<'_>, accepted: Vec<Accepted>) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// 503, when a stream refuses or does not acknowledge within the deadline.
+    pub(crate) async fn publish(&self, publisher: &Publisher<'_>, accepted: Vec<Accepted>) -> Result<(), ApiError> {
         let now = clock::now();
+        let mut tally = Tally::default();
         let (mut events, mut queue) = (Vec::new(), Vec::new());
         for event in accepted {
-            counter!("slipstream_events_accepted_total", "visibility" => event.visibility.as_str(),
-                "lane" => event.lane.as_str())
-            .increment(1);
+            tally.add(event.visibility, event.lane);
             match route(publisher, event, now) {
                 Route::Events(message) => events.push(message),
                 Route::Queue(message) => queue.push(message),
                 Route::TelemetryOnly => {}
             }
         }
-        let acks = self.events.publish_all(events).await.map_err(|error| refused(&error))?;
-        count_repeats(&acks);
-        let acks = self.queue.publish_all(queue).await.map_err(|error| refused(&error))?;
-        count_repeats(&acks);
+        // The bus counts its deadline from when it turns to a request; the caller has waited for that turn too.
+        let repeats = tokio::time::timeout(self.deadline, self.store(events, queue))
+            .await
+            .map_err(|elapsed| ApiError::unavailable(UNCONFIRMED, elapsed))?
+            .map_err(refused)?;
+        tally.count();
+        if repeats > 0 {
+            counter!(names::EVENTS_DUPLICATE).increment(repeats);
+        }
         Ok(())
+    }
+
+    /// How many of the messages were stored already.
+    async fn store(&self, events: Vec<Outgoing>, queue: Vec<Outgoing>) -> Result<u64, PublishError> {
+        let events = self.events.publish_all(events).await?;
+        let queue = self.queue.publish_all(queue).await?;
+        Ok(repeats(&events) + repeats(&queue))
+    }
+}
+
+/// How many events of each visibility and lane a request holds. Counted only when all of them are stored.
+#[derive(Default)]
+struct Tally([[u64; Lane::ALL.len()]; Visibility::ALL.len()]);
+
+impl Tally {
+    fn add(&mut self, visibility: Visibility, lane: Lane) {
+        self.0[visibility as usize][lane as usize] += 1;
+    }
+
+    fn count(&self) {
+        for visibility in Visibility::ALL {
+            for lane in Lane::ALL {
+                let events = self.0[visibility as usize][lane as usize];
+                if events > 0 {
+                    counter!(names::EVENTS_ACCEPTED, names::VISIBILITY => visibility.as_str(),
+                        names::LANE => lane.as_str())
+                    .increment(events);
+                }
+            }
+        }
     }
 }
 
@@ -89,19 +132,15 @@ fn route(publisher: &Publisher<'_>, event: Accepted, now: Timestamp) -> Route {
     }
 }
 
-fn count_repeats(acks: &[Ack]) {
-    let repeats = acks.iter().filter(|ack| ack.duplicate).count();
-    if repeats > 0 {
-        counter!("slipstream_events_duplicate_total").increment(repeats as u64);
-    }
+fn repeats(acks: &[Ack]) -> u64 {
+    acks.iter().filter(|ack| ack.duplicate).count() as u64
 }
 
 /// The bus did not take it, or not in time: the publisher may repeat the request (N15).
-fn refused(error: &PublishError) -> Problem {
-    tracing::warn!(%error, "events were not stored");
+fn refused(error: PublishError) -> ApiError {
     let detail = match error {
         PublishError::Full { .. } => "event storage is full; try again later",
-        _ => "event storage did not confirm in time; repeating the request is harmless",
+        _ => UNCONFIRMED,
     };
-    Problem::new(ProblemKind::Unavailable, detail)
+    ApiError::unavailable(detail, error)
 }

@@ -1,5 +1,6 @@
 //! S1: publish events (SPEC 5.2).
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
@@ -21,21 +22,27 @@ use crate::outlet::Publisher;
 /// `POST /sites/{slug}/events`: 204 when every event of the request is stored, or was already (N1, N15).
 pub(crate) async fn publish(
     State(state): State<SharedState>,
-    Path(slug): Path<String>,
+    slug: Result<Path<String>, PathRejection>,
     RequestTrace(trace): RequestTrace,
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let snapshot = state.directory.snapshot();
     let (site, account) =
-        authorize(&snapshot, &parts.headers, &slug, Permission::EventsPublish, UnknownSite::Forbidden)?;
+        authorize(&snapshot, &parts.headers, slug_text(&slug), Permission::EventsPublish, UnknownSite::Forbidden)?;
     let publisher = Publisher { site: &site, account: &account, trace };
     let mode = content_mode(&parts.headers)?;
     let body = read_body(&parts.headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
     let events = read_events(mode, &parts, &body, &publisher)?;
-    drop(body);
     state.outlet.publish(&publisher, events).await?;
+    // Not earlier: while the bus is away, the events of waiting requests stay within the budget of their bodies (N9).
+    drop(body);
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The slug's text. What cannot be decoded is no slug either, and is refused as such, after the credential.
+pub(crate) fn slug_text(slug: &Result<Path<String>, PathRejection>) -> &str {
+    slug.as_ref().map_or("", |Path(slug)| slug)
 }
 
 /// Which of the three content modes the request is in (SPEC 3.4).

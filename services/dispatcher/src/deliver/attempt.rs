@@ -14,7 +14,7 @@ use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, af
 use slipstream_core::retry::RetrySchedule;
 use slipstream_core::signing;
 use slipstream_core::timestamp::Timestamp;
-use slipstream_service::{Directory, clock};
+use slipstream_service::{Directory, clock, names};
 use slipstream_webhook::{AddressPolicy, Client, PreparedHeaders, Target, WebhookRequest};
 use tokio_util::sync::CancellationToken;
 
@@ -127,8 +127,8 @@ impl Worker {
             None => {}
         }
         let result = answer.result.map_or_else(slipstream_core::answer::ErrorCode::as_str, status_class);
-        counter!("slipstream_attempts_total", "result" => result).increment(1);
-        histogram!("slipstream_attempt_duration_seconds").record(took.as_secs_f64());
+        counter!(names::ATTEMPTS, "result" => result).increment(1);
+        histogram!(names::ATTEMPT_DURATION).record(took.as_secs_f64());
         let attempt = contract::Attempt {
             number,
             started_at,
@@ -163,7 +163,7 @@ impl Worker {
         if !self.schedule_again(&work, &meta, park.at).await {
             return;
         }
-        counter!("slipstream_deliveries_parked_total", "reason" => park.reason.as_str()).increment(1);
+        counter!(names::DELIVERIES_PARKED, "reason" => park.reason.as_str()).increment(1);
         let outcome = work.outcome(work.waiting_state(), Some(park.reason));
         let outcome = contract::Outcome { next_attempt_at: Some(park.at), ..outcome };
         self.recorder.record(Surface::Slipstream, work.subscription, outcome, work.ack).await;

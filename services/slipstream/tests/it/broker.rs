@@ -46,6 +46,8 @@ async fn a_killed_launcher_takes_nats_server_with_it_and_the_next_finds_everythi
     let home = Home::new();
     let mut up = home.up().await;
     assert_eq!(up.publish("accepted").await, 204);
+    // Else the one killed may hold the lease of a message, which the next has to wait for.
+    up.wait_until_recorded("accepted").await;
     up.child.kill9();
     std::fs::remove_file(home.path().join("running.json")).unwrap();
     // Without a wait: until the old nats-server is gone, it holds the lock.

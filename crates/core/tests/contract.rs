@@ -1,0 +1,258 @@
+//! The contract in `proto-schemas/`: what is promised to strangers there is what the types here read and write.
+//!
+//! A failure means that the contract changed. If that was meant, `proto-schemas/README.md` says what has to change
+//! with it, and in which order readers and writers are released.
+
+#[path = "contract/schema.rs"]
+mod schema;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use slipstream_core::answer::ErrorCode;
+use slipstream_core::config::{AccountKind, DisabledReason, Product, Record, Site, Surface};
+use slipstream_core::contract::{EndpointChanged, Meta, Outcomes, Routed};
+use slipstream_core::delivery::{DeliveryState, Reason};
+use slipstream_core::event::json::parse;
+use slipstream_core::feature::FEATURES;
+use slipstream_core::ids::{DeliveryId, EventKey};
+use slipstream_core::lane::{Lane, Visibility};
+use slipstream_core::matching::SkipReason;
+use slipstream_core::slipstream::{Rejection, accept};
+use slipstream_core::timestamp::Timestamp;
+
+use self::schema::Schemas;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto-schemas")
+}
+
+fn read(path: &Path) -> Value {
+    let text = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// All examples of one schema, with their names. At least one.
+fn examples(of: &str) -> Vec<(String, Value)> {
+    let directory = root().join("examples").join(of);
+    let entries = std::fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = paths.map(|path| (path.display().to_string(), read(&path))).collect();
+    assert!(!examples.is_empty(), "{} is empty", directory.display());
+    examples
+}
+
+/// Every example is what the schema says, and goes through the type unchanged; together they show every member.
+fn holds<T: DeserializeOwned + Serialize>(of: &str) {
+    let schemas = Schemas::read(&root().join("schemas"));
+    let mut unseen = schemas.members(of);
+    for (name, example) in examples(of) {
+        schemas.check(of, &example, &mut unseen).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let read: T = serde_json::from_value(example.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(serde_json::to_value(&read).unwrap(), example, "{name}");
+    }
+    assert!(unseen.is_empty(), "no example of {of} shows {unseen:?}");
+}
+
+#[test]
+fn routed_messages_are_as_promised() {
+    holds::<Routed>("routed");
+}
+
+#[test]
+fn outcomes_messages_are_as_promised() {
+    holds::<Outcomes>("outcomes");
+}
+
+#[test]
+fn endpoint_messages_are_as_promised() {
+    holds::<EndpointChanged>("endpoint-changed");
+}
+
+#[test]
+fn records_of_the_config_bucket_are_as_promised() {
+    holds::<Record>("config-record");
+}
+
+#[test]
+fn members_that_a_newer_writer_adds_are_skipped() {
+    fn skips<T: DeserializeOwned + Serialize>(of: &str) {
+        for (name, example) in examples(of) {
+            let mut newer = example.clone();
+            add_member(&mut newer);
+            // A record is its kind and what is in it: nothing can be added beside the kind.
+            if of == "config-record" {
+                newer.as_object_mut().unwrap().remove("addedLater");
+            }
+            let read: T = serde_json::from_value(newer).unwrap_or_else(|error| panic!("{name}: {error}"));
+            assert_eq!(serde_json::to_value(&read).unwrap(), example, "{name}");
+        }
+    }
+    skips::<Routed>("routed");
+    skips::<Outcomes>("outcomes");
+    skips::<EndpointChanged>("endpoint-changed");
+    skips::<Record>("config-record");
+}
+
+/// Adds a member to each object, except to those that stand for one of several names (`{"disabled": "gone"}`).
+fn add_member(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(add_member),
+        Value::Object(members) => {
+            members.values_mut().for_each(add_member);
+            if !members.contains_key("disabled") && !members.contains_key("only") {
+                members.insert("addedLater".to_owned(), json!({ "by": "a newer writer" }));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn the_meta_header_is_as_promised() {
+    let golden = read(&root().join("examples/slip-meta.json"));
+    for example in golden.as_array().unwrap() {
+        let text = example["text"].as_str().unwrap();
+        let time = |name: &str| example[name].as_str().map(|text| text.parse::<Timestamp>().unwrap());
+        let number = |name: &str| u32::try_from(example[name].as_u64().unwrap()).unwrap();
+        let meta = Meta {
+            site: example["site"].as_str().unwrap().parse().unwrap(),
+            accepted_at: time("accepted_at").unwrap(),
+            expires_at: time("expires_at"),
+            intended_at: time("intended_at"),
+            attempt: number("attempt"),
+            parked: number("parked"),
+        };
+        assert_eq!(text.parse().as_ref(), Ok(&meta), "{text}");
+        assert_eq!(meta.to_string(), text);
+    }
+}
+
+#[test]
+fn keys_and_delivery_ids_are_derived_as_promised() {
+    let golden = read(&root().join("examples/routed/delivered.json"));
+    let routed: Routed = serde_json::from_value(golden).unwrap();
+    let event = &routed.events[0];
+    assert_eq!(EventKey::new(&routed.site, &event.source, &event.id), event.key);
+    let matched = &event.matched[0];
+    assert_eq!(DeliveryId::derive(event.accepted_at, matched.subscription, &event.key), matched.delivery);
+}
+
+/// The members of a closed set as they stand in JSON. A set that grows does not compile until its list here does.
+macro_rules! names {
+    ($set:ident: $($member:ident),+) => {{
+        let _every = |member: $set| match member { $($set::$member => ()),+ };
+        [$($set::$member),+].map(|member| serde_json::to_value(member).unwrap()).to_vec()
+    }};
+}
+
+#[test]
+fn closed_sets_have_the_members_of_the_schemas() {
+    let common = read(&root().join("schemas/common.json"));
+    let record = read(&root().join("schemas/config-record.json"));
+    let member = |of: &str, name: &str| record["$defs"][of]["properties"][name]["enum"].clone();
+    let features: Vec<Value> = FEATURES.iter().map(|feature| feature.name.into()).collect();
+    let sets = [
+        ("lane", &common["$defs"]["lane"]["enum"], names!(Lane: Realtime, High, Normal)),
+        (
+            "visibility",
+            &common["$defs"]["visibility"]["enum"],
+            names!(Visibility: Internal, Public, WorkQueue, Private),
+        ),
+        ("surface", &common["$defs"]["surface"]["enum"], names!(Surface: Slipstream)),
+        (
+            "deliveryState",
+            &common["$defs"]["deliveryState"]["enum"],
+            names!(DeliveryState: Scheduled, RetryWait, Succeeded, Failed, Exhausted, Expired, Cancelled),
+        ),
+        (
+            "reason",
+            &common["$defs"]["reason"]["enum"],
+            names!(
+                Reason: EndpointGone,
+                EndpointDisabled,
+                SubscriptionRemoved,
+                FinalAnswer,
+                ExpiryTime,
+                NoAttemptsLeft,
+                EndpointSlowed,
+                EndpointBusy
+            ),
+        ),
+        (
+            "errorCode",
+            &common["$defs"]["errorCode"]["enum"],
+            names!(ErrorCode: Dns, TargetNotAllowed, Connect, Tls, Timeout, Protocol),
+        ),
+        (
+            "skipReason",
+            &common["$defs"]["skipReason"]["enum"],
+            names!(SkipReason: Visibility, TypeNotInFeature, TypeNotSubscribed),
+        ),
+        ("disabledReason", &common["$defs"]["disabledReason"]["enum"], names!(DisabledReason: Gone, Operator)),
+        ("product", &member("site", "product"), names!(Product: Testing, Exact, Dentally, Ascend)),
+        ("kind", &member("account", "kind"), names!(AccountKind: External, Internal)),
+        ("feature", &member("subscription", "feature"), features),
+    ];
+    for (name, promised, ours) in sets {
+        assert_eq!(promised, &Value::Array(ours), "{name}");
+    }
+}
+
+fn site() -> Site {
+    let golden = read(&root().join("examples/config-record/site.json"));
+    match serde_json::from_value(golden).unwrap() {
+        Record::Site(site) => site,
+        other => panic!("{other:?} is not a site"),
+    }
+}
+
+/// Publishes `event` as one of our own services.
+fn published(event: &Value) -> Result<Value, Vec<String>> {
+    let event = parse(event.to_string().as_bytes()).expect("a CloudEvent");
+    match accept(event, &site(), AccountKind::Internal) {
+        Ok(accepted) => Ok(serde_json::from_slice(&accepted.body).unwrap()),
+        Err(Rejection::Invalid(errors)) => Err(errors.into_iter().map(|error| error.pointer).collect()),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn an_event_is_forwarded_as_promised() {
+    let directory = root().join("examples/event");
+    assert_eq!(published(&read(&directory.join("published.json"))), Ok(read(&directory.join("forwarded.json"))));
+}
+
+fn letter(data: &Value) -> Value {
+    json!({ "specversion": "1.0", "id": "1", "source": "/a", "type": "communications.letter.created", "data": data })
+}
+
+#[test]
+fn letters_are_held_to_their_schema() {
+    let schemas = Schemas::read(&root().join("schemas"));
+    let mut unseen = schemas.members("letter-data");
+    let all = unseen.clone();
+    for (name, data) in examples("letter-data") {
+        schemas.check("letter-data", &data, &mut unseen).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(published(&letter(&data)).map(|event| event["data"].clone()), Ok(data), "{name}");
+    }
+    assert!(unseen.is_empty(), "no example of letter-data shows {unseen:?}");
+
+    let valid = json!({ "recordId": "c3a9d1b2-7f40-4c55-9d0e-2b6a8f1e4d70" });
+    for member in all {
+        let name = member.rsplit('/').next().unwrap();
+        for (value, is_right) in [(json!({}), false), (json!(null), true)] {
+            let mut data = valid.clone();
+            data[name] = value.clone();
+            let by_schema = schemas.check("letter-data", &data, &mut BTreeSet::new()).is_ok();
+            let by_code = published(&letter(&data)).is_ok();
+            assert_eq!(by_schema, by_code, "{name}: {value}");
+            assert!(is_right || !by_code, "{name} takes {value}");
+        }
+    }
+    assert_eq!(published(&letter(&json!({ "color": true }))), Err(vec!["#/data/recordId".to_owned()]));
+    assert!(published(&letter(&json!(null))).is_ok());
+}

@@ -1,0 +1,91 @@
+//! Other people's libraries, run as they would run them: `tests/interop` holds the scripts.
+
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::json;
+use slipstream_test_support::{Received, env};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+use crate::api::Account;
+use crate::system::System;
+
+/// A CloudEvents SDK that publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sdk {
+    /// The npm package `cloudevents`.
+    JavaScript,
+    /// The PyPI package `cloudevents`.
+    Python,
+}
+
+/// What a script published.
+#[derive(Debug, Deserialize)]
+pub struct Published {
+    /// The events' ids.
+    pub ids: Vec<String>,
+    /// The status of each request.
+    pub statuses: Vec<u16>,
+    /// The body of each answer.
+    pub bodies: Vec<String>,
+}
+
+/// Publishes `count` events in `mode` (`structured`, `binary`, `batch`), with ids that begin with the SDK's name.
+pub async fn publish(sdk: Sdk, system: &System, account: &Account, mode: &str, count: usize) -> Published {
+    let (program, script) = match sdk {
+        Sdk::JavaScript => ("node", "publish.mjs"),
+        Sdk::Python => ("python3", "publish.py"),
+    };
+    let url = format!("http://{}", system.bases().ingest);
+    let (count, prefix) = (count.to_string(), format!("{sdk:?}-{mode}-"));
+    let arguments = [script, &url, &account.key, &account.site, mode, &count, &prefix];
+    let output = run(program, &arguments, Vec::new()).await;
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("the script prints JSON")
+}
+
+/// Verifies requests with the PyPI package `standardwebhooks`: `ok` for each, or what is wrong with it.
+pub async fn verify(requests: &[(&Received, &str)]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (request, secret) in requests {
+        let headers: serde_json::Map<_, _> = request
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()))
+            .collect();
+        let line = json!({ "headers": headers, "body_base64": STANDARD.encode(&request.body), "secret": secret });
+        lines.extend(format!("{line}\n").into_bytes());
+    }
+    let output = run("python3", &["verify.py"], lines).await;
+    let told = String::from_utf8(output.stdout).expect("the script prints text");
+    assert!(!told.is_empty(), "verify.py: {}", String::from_utf8_lossy(&output.stderr));
+    told.lines().map(str::to_owned).collect()
+}
+
+async fn run(program: &str, arguments: &[&str], input: Vec<u8>) -> Output {
+    let workspace = env::workspace();
+    let packages = workspace.join(".run/python");
+    let mut child = Command::new(program_path(program))
+        .args(arguments)
+        .current_dir(workspace.join("tests/interop"))
+        .env("PYTHONPATH", packages)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot run {program}: {error}; run `make setup`"));
+    let mut stdin = child.stdin.take().expect("it is a pipe");
+    stdin.write_all(&input).await.expect("the script reads its input");
+    drop(stdin);
+    child.wait_with_output().await.expect("a child of ours can be waited for")
+}
+
+fn program_path(program: &str) -> PathBuf {
+    env::on_path(program).unwrap_or_else(|| panic!("no {program} in PATH: run `make setup`"))
+}

@@ -1,0 +1,98 @@
+//! The four services as processes of their own, as in production: PostgreSQL, and a port each.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use slipstream_test_support::postgres;
+use slipstream_test_support::process::{Process, Program};
+
+use super::port::free_port;
+use super::{Service, Settings};
+use crate::LIMIT;
+use crate::relay::Relay;
+
+/// The processes, and the cable to their database. Killed when dropped.
+#[derive(Debug)]
+pub(super) struct FourProcesses {
+    running: Vec<Running>,
+    pub(super) database: Relay,
+}
+
+#[derive(Debug)]
+struct Running {
+    service: Service,
+    program: Program,
+    process: Process,
+    address: SocketAddr,
+}
+
+impl FourProcesses {
+    /// Starts all at once, as an orchestrator would, and waits until each is ready.
+    pub(super) async fn start(settings: &Settings, directory: &Path, nats_url: &str) -> Self {
+        // postgres://user@host:port/name
+        let url = postgres::database().await;
+        let (scheme, rest) = url.split_once("://").expect("it is a URL");
+        let (authority, name) = rest.split_once('/').expect("the URL names a database");
+        let (user, server) = authority.split_once('@').expect("the URL names a user");
+        let database = Relay::to(server).await;
+        let url = format!("{scheme}://{user}@{}/{name}", database.address());
+        let start = |service: Service| {
+            let config = settings.write(service, directory, nats_url, &url);
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            let mut program = Program::new(service.program(), directory)
+                .arg("--config")
+                .arg(config.file.display().to_string())
+                .env("SLIPSTREAM__HTTP__LISTEN", address.to_string());
+            for (name, value) in config.variables {
+                program = program.env(name, value);
+            }
+            Running { service, process: program.start(), program, address }
+        };
+        let mut processes = Self { running: Service::ALL.map(start).into(), database };
+        for running in &mut processes.running {
+            running.wait_ready().await;
+        }
+        processes
+    }
+
+    fn find(&mut self, service: Service) -> &mut Running {
+        self.running.iter_mut().find(|running| running.service == service).expect("every service runs")
+    }
+
+    pub(super) fn address(&mut self, service: Service) -> SocketAddr {
+        self.find(service).address
+    }
+
+    pub(super) fn kill9(&mut self, service: Service) {
+        self.find(service).process.kill9();
+    }
+
+    pub(super) async fn terminate(&mut self, service: Service) {
+        let status = self.find(service).process.terminate(LIMIT).await;
+        assert!(status.success(), "{service:?} ended with {status}");
+    }
+
+    pub(super) async fn restart(&mut self, service: Service) {
+        let running = self.find(service);
+        running.process.kill9();
+        running.process = running.program.start();
+        running.wait_ready().await;
+    }
+
+    /// The end of each service's log, for a failed test.
+    pub(super) fn logs(&self) -> String {
+        let end = |running: &Running| {
+            let log = running.process.log();
+            let lines: Vec<_> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(30)..].join("\n");
+            format!("--- {}\n{end}\n", running.service.program())
+        };
+        self.running.iter().map(end).collect()
+    }
+}
+
+impl Running {
+    async fn wait_ready(&mut self) {
+        self.process.wait_ready(&format!("http://{}/readyz", self.address), LIMIT).await;
+    }
+}

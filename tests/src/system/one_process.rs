@@ -1,0 +1,60 @@
+//! The four services in this very process, as `slipstream up` has them: one context, one port, SQLite.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use axum::Router;
+use slipstream_service::config::{HttpConfig, TelemetryConfig};
+use slipstream_service::{Context, lifecycle, telemetry};
+
+use super::{Service, Settings};
+
+/// Told to stop when dropped; the test's runtime ends what is left.
+#[derive(Debug)]
+pub(super) struct OneProcess {
+    ctx: Context,
+    pub(super) address: SocketAddr,
+}
+
+impl OneProcess {
+    pub(super) async fn start(settings: &Settings, directory: &Path, nats_url: &str) -> Self {
+        // The log of a failed test says more; an error means that another test of this process has started it.
+        let _ = telemetry::init("tests", &TelemetryConfig::default());
+        let config = |service: Service| {
+            let database = directory.join(format!("{}.db", service.program()));
+            settings.write(service, directory, nats_url, &format!("sqlite://{}?mode=rwc", database.display()))
+        };
+        let ctx = Context::new();
+        let started = async {
+            let routes = [
+                slipstream_activity_log::start(config(Service::ActivityLog).load(), &ctx).await?,
+                slipstream_subscription_registry::start(config(Service::Registry).load(), &ctx).await?,
+                slipstream_dispatcher::start(config(Service::Dispatcher).load(), &ctx).await?,
+                slipstream_ingest::start(config(Service::Ingest).load(), &ctx).await?,
+            ];
+            anyhow::Ok(routes.into_iter().fold(Router::new(), Router::merge))
+        };
+        let router = Box::pin(started).await.unwrap_or_else(|error| panic!("a service does not start: {error:#}"));
+        let http: HttpConfig = config(Service::Ingest).load::<slipstream_ingest::Config>().http;
+        let http = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), ..http };
+        let listener = lifecycle::bind(&http).await.expect("loopback has a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let serving = ctx.clone();
+        tokio::spawn(async move {
+            if let Err(error) = Box::pin(serving.serve(listener, router, &http)).await {
+                panic!("a part of the system failed: {error:#}");
+            }
+        });
+        Self { ctx, address }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ctx.health.is_ready()
+    }
+}
+
+impl Drop for OneProcess {
+    fn drop(&mut self) {
+        self.ctx.stop.cancel();
+    }
+}

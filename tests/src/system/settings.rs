@@ -1,0 +1,112 @@
+//! What a test may set, and the configuration files that say so to the services.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::Service;
+
+/// The operator's token in all tests.
+pub(crate) const OPERATOR_TOKEN: &str = "operator-token-of-the-tests";
+
+/// What differs between tests. The rest is as the services have it by default.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Delays before attempts 1, 2, 3 … of a delivery. Default here: three attempts, 100 ms and 200 ms apart.
+    pub retry_schedule_ms: Vec<u64>,
+    /// How long a delivery stays with a dispatcher that died. Default here: as in production, 90 s.
+    pub delivery_lease: Duration,
+    /// How long ingest tries to store an event before it answers 503. Default here: as in production, 5 s.
+    pub publish_deadline: Duration,
+    /// Which targets subscriptions may name.
+    pub subscription_targets: Targets,
+    /// Which targets the dispatcher calls.
+    pub delivery_targets: Targets,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            retry_schedule_ms: vec![0, 100, 200],
+            delivery_lease: Duration::from_secs(90),
+            publish_deadline: Duration::from_secs(5),
+            subscription_targets: Targets::Loopback,
+            delivery_targets: Targets::Loopback,
+        }
+    }
+}
+
+/// Which addresses may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Targets {
+    /// Loopback too, on every port and by `http`: where receivers of tests are.
+    Loopback,
+    /// As in production.
+    Global,
+}
+
+impl Targets {
+    const fn toml(self) -> &'static str {
+        match self {
+            Self::Loopback => "[targets]\nallow = [\"127.0.0.0/8:*\"]\n",
+            Self::Global => "",
+        }
+    }
+}
+
+/// One service's configuration: a file and variables, both of which each service reads.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceConfig {
+    pub(crate) file: PathBuf,
+    pub(crate) variables: Vec<(&'static str, String)>,
+}
+
+impl Settings {
+    /// Writes the configuration of `service` to `directory`.
+    pub(crate) fn write(
+        &self,
+        service: Service,
+        directory: &Path,
+        nats_url: &str,
+        database_url: &str,
+    ) -> ServiceConfig {
+        let file = directory.join(format!("{}.toml", service.program()));
+        std::fs::write(&file, self.toml(service, nats_url)).expect("a fresh directory can be written");
+        let secrets = vec![
+            ("SLIPSTREAM__OPERATOR__TOKEN", OPERATOR_TOKEN.to_owned()),
+            ("SLIPSTREAM__DATABASE__URL", database_url.to_owned()),
+        ];
+        let variables = if service.has_database() { secrets } else { Vec::new() };
+        ServiceConfig { file, variables }
+    }
+
+    fn toml(&self, service: Service, nats_url: &str) -> String {
+        let mut text = format!(
+            "[http]\ndrain_min = \"0s\"\nconnections_per_address_max = 10000\n\
+             [bus]\nurl = \"{nats_url}\"\npublish_deadline_ms = {}\ndelivery_lease_ms = {}\n",
+            self.publish_deadline.as_millis(),
+            self.delivery_lease.as_millis(),
+        );
+        match service {
+            Service::Registry => text.push_str(self.subscription_targets.toml()),
+            Service::Dispatcher => {
+                text.push_str(self.delivery_targets.toml());
+                writeln!(text, "[delivery]\nretry_schedule_ms = {:?}", self.retry_schedule_ms)
+                    .expect("writing to a string cannot fail");
+            }
+            Service::Ingest | Service::ActivityLog => {}
+        }
+        text
+    }
+}
+
+impl ServiceConfig {
+    /// Reads it as the service itself would.
+    pub(crate) fn load<T: DeserializeOwned>(&self) -> T {
+        let variables = self.variables.iter().map(|(name, value)| (name.into(), value.into()));
+        slipstream_service::config::load_from(Some(&self.file), variables)
+            .unwrap_or_else(|error| panic!("the tests' own settings are wrong: {error:#}"))
+    }
+}

@@ -1,0 +1,3 @@
+//! What people use the system for, from end to end.
+
+mod delivering;

@@ -1,0 +1,3 @@
+//! The whole system, from request to webhook to record. Most tests run twice: in one process and in four.
+
+mod journeys;
