@@ -64,7 +64,9 @@ pub struct System {
 #[derive(Debug)]
 enum Parts {
     /// Runs until dropped.
-    One { _running: OneProcess },
+    One {
+        _running: OneProcess,
+    },
     Four(FourProcesses),
 }
 

@@ -224,7 +224,8 @@ impl Bus {
 
     /// A publisher to `stream`, with its own queue. Cheap to clone afterwards; make one per use.
     pub fn publisher(&self, stream: StreamName) -> Publisher {
-        Publisher::start(self.client.clone(), stream, self.config.publish_deadline_ms, self.config.replicas == 1)
+        let each_costs_a_sync = self.config.replicas == 1 && self.config.sync == "always";
+        Publisher::start(self.client.clone(), stream, self.config.publish_deadline_ms, each_costs_a_sync)
     }
 
     /// Opens the durable consumer `name`, making or updating it.

@@ -60,6 +60,11 @@ impl Account {
         Self { key: key.to_owned(), ..self.clone() }
     }
 
+    /// The client it uses.
+    pub const fn http(&self) -> &reqwest::Client {
+        &self.http
+    }
+
     /// S1, with everything but the method and the path still to be set, the key too.
     pub fn publishing(&self) -> reqwest::RequestBuilder {
         self.http.post(format!("http://{}/sites/{}/events", self.bases.ingest, self.site))

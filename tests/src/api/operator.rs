@@ -1,6 +1,7 @@
 //! The operator's API (SPEC 4.9).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use reqwest::Url;
@@ -176,14 +177,30 @@ impl Operator {
     /// Waits until `count` deliveries have ended for good and are recorded so, and gives all that are recorded.
     #[track_caller]
     pub fn ended(&self, count: usize) -> impl Future<Output = Vec<Delivery>> {
-        self.recorded(count, |delivery| delivery.state.is_terminal())
+        self.ended_within(LIMIT, count)
+    }
+
+    /// As [`Operator::ended`], for tests in which a lease has to pass first.
+    #[track_caller]
+    pub fn ended_within(&self, limit: Duration, count: usize) -> impl Future<Output = Vec<Delivery>> {
+        self.recorded_within(limit, count, |delivery| delivery.state.is_terminal())
     }
 
     /// Waits until `count` deliveries are recorded of which `fits` is true, and gives all that are recorded.
     #[track_caller]
     pub fn recorded(&self, count: usize, fits: impl Fn(&Delivery) -> bool) -> impl Future<Output = Vec<Delivery>> {
+        self.recorded_within(LIMIT, count, fits)
+    }
+
+    #[track_caller]
+    fn recorded_within(
+        &self,
+        limit: Duration,
+        count: usize,
+        fits: impl Fn(&Delivery) -> bool,
+    ) -> impl Future<Output = Vec<Delivery>> {
         let fits = Arc::new(fits);
-        eventually(LIMIT, move || {
+        eventually(limit, move || {
             let fits = Arc::clone(&fits);
             async move {
                 let deliveries = self.deliveries(&[]).await;

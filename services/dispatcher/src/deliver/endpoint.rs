@@ -23,9 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::work::Work;
 
-/// Deliveries that may queue here for one endpoint.
-const QUEUE_LEN_MAX: usize = 512;
-/// The longest that a queued delivery should have to wait here.
+/// The longest that a queued delivery should have to wait here. There is no bound on their number beside this one:
+/// all lanes together never hold more than their consumers may have unacknowledged.
 const QUEUE_WAIT_MAX: Duration = Duration::from_millis(500);
 /// The least and the most that a parked delivery waits.
 const PARK_MIN: Duration = Duration::from_secs(1);
@@ -139,7 +138,7 @@ impl Endpoints {
         }
         let queued = endpoint.queue.len();
         let wait = endpoint.serving_time(queued + 1, self.in_flight_max);
-        if queued < QUEUE_LEN_MAX && wait <= QUEUE_WAIT_MAX {
+        if wait <= QUEUE_WAIT_MAX {
             endpoint.queue.push(work);
             return Admission::Queued;
         }

@@ -1,0 +1,47 @@
+//! The activity log dies, and records each attempt once all the same.
+
+use std::time::Duration;
+
+use slipstream_core::delivery::DeliveryState;
+use slipstream_test_support::builders::{EventBuilder, event};
+use slipstream_test_support::{Receiver, Reply};
+use slipstream_tests::{LIMIT, Mode, Service, System};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn restarts_of_the_activity_log_in_the_middle_record_each_attempt_once() {
+    let mut system = System::four_processes().await;
+    let receiver = Receiver::start().await;
+    // Each delivery is refused once and then taken.
+    let seen = std::sync::Mutex::new(std::collections::HashSet::new());
+    receiver.script(move |request, _| {
+        let is_first = seen.lock().expect("nobody panics here").insert(request.header("webhook-id").to_owned());
+        let reply = if is_first { Reply::status(500) } else { Reply::ok() };
+        reply.delay(Duration::from_millis(5))
+    });
+    let account = system.external().await;
+    account.subscribe(receiver.url("/")).await;
+    let events: Vec<EventBuilder> = (0..300).map(|_| event()).collect();
+    for (index, events) in events.chunks(50).enumerate() {
+        account.publish_in(Mode::Batch, events).await;
+        let expected = 2 * 50 * index;
+        receiver.wait_for(expected + 20, LIMIT).await;
+        if index % 2 == 0 {
+            system.kill9(Service::ActivityLog);
+        } else {
+            system.terminate(Service::ActivityLog).await;
+        }
+        receiver.wait_for(expected + 70, LIMIT).await;
+        system.restart(Service::ActivityLog).await;
+        receiver.wait_for(expected + 100, LIMIT).await;
+    }
+    // What the dead ones had in hand comes again after a lease of a minute.
+    let recorded = system.operator.ended_within(4 * LIMIT, 300).await;
+    assert_eq!(recorded.len(), 300);
+    for delivery in recorded {
+        assert_eq!((delivery.state, delivery.attempt_count), (DeliveryState::Succeeded, 2), "{delivery:#?}");
+        let attempts = system.operator.delivery(&delivery.id).await.attempts;
+        let told: Vec<_> = attempts.iter().map(|it| (it.number, it.status)).collect();
+        assert_eq!(told, [(1, Some(500)), (2, Some(200))]);
+    }
+    assert_eq!(receiver.count(), 600);
+}

@@ -1,0 +1,4 @@
+//! What is refused, and how (THREATS 7, "Known answers to keep").
+
+mod publishing;
+mod subscribing;
