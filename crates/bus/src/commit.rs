@@ -82,6 +82,19 @@ pub(crate) async fn batch(
     messages: &[&Outgoing],
     timeout: Duration,
 ) -> Result<(), CommitError> {
+    // Over the whole of it: without a connection the client's queue fills, and sending waits.
+    match tokio::time::timeout(timeout, send_batch(client, stream, messages, timeout)).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(CommitError::Unanswered(elapsed.into())),
+    }
+}
+
+async fn send_batch(
+    client: &Client,
+    stream: &'static str,
+    messages: &[&Outgoing],
+    timeout: Duration,
+) -> Result<(), CommitError> {
     let id = HeaderValue::from(format!("{:032x}", rand::random::<u128>()));
     for (index, message) in messages.iter().enumerate() {
         let number = index as u64 + 1;

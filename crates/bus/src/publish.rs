@@ -81,6 +81,8 @@ struct Request {
     messages: Vec<Outgoing>,
     /// Whether all of them are stored or none.
     is_atomic: bool,
+    /// When the caller gives up.
+    deadline: Instant,
     reply: Reply,
 }
 
@@ -111,7 +113,7 @@ impl Publisher {
     pub async fn publish(&self, message: Outgoing) -> Result<Ack, PublishError> {
         match &self.queue {
             None => self.target.store_one(&message, self.target.deadline()).await,
-            Some(queue) => Ok(enqueue(queue, vec![message], false).await?[0]),
+            Some(queue) => Ok(self.enqueue(queue, vec![message], false).await?[0]),
         }
     }
 
@@ -125,7 +127,7 @@ impl Publisher {
             (0, _) => Ok(Vec::new()),
             (count, _) if count > commit::BATCH_MESSAGES_MAX => Err(PublishError::TooMany { count }),
             (_, None) => self.target.store_all(&messages, self.target.deadline()).await,
-            (_, Some(queue)) => enqueue(queue, messages, true).await,
+            (_, Some(queue)) => self.enqueue(queue, messages, true).await,
         }
     }
 
@@ -139,23 +141,24 @@ impl Publisher {
             let rest = messages.split_off(messages.len().min(GROUP_MESSAGES_MAX));
             match &self.queue {
                 None => drop(self.target.store_each(&messages, self.target.deadline()).await?),
-                Some(queue) => drop(enqueue(queue, messages, false).await?),
+                Some(queue) => drop(self.enqueue(queue, messages, false).await?),
             }
             messages = rest;
         }
         Ok(())
     }
-}
 
-async fn enqueue(
-    queue: &mpsc::Sender<Request>,
-    messages: Vec<Outgoing>,
-    is_atomic: bool,
-) -> Result<Vec<Ack>, PublishError> {
-    let (reply, answer) = oneshot::channel();
-    let request = Request { messages, is_atomic, reply };
-    queue.send(request).await.expect("the commit loop lives as long as its publishers");
-    answer.await.expect("the commit loop answers every request")
+    async fn enqueue(
+        &self,
+        queue: &mpsc::Sender<Request>,
+        messages: Vec<Outgoing>,
+        is_atomic: bool,
+    ) -> Result<Vec<Ack>, PublishError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { messages, is_atomic, deadline: self.target.deadline(), reply };
+        queue.send(request).await.expect("the commit loop lives as long as its publishers");
+        answer.await.expect("the commit loop answers every request")
+    }
 }
 
 async fn commit_loop(target: Arc<Target>, mut requests: mpsc::Receiver<Request>) {
@@ -199,7 +202,9 @@ impl Target {
     }
 
     /// Commits the requests as one batch if that is cheaper and possible, each by itself if not.
-    async fn commit(&self, requests: Vec<Request>) {
+    async fn commit(&self, mut requests: Vec<Request>) {
+        // Whoever has given up will repeat, under the same ids.
+        requests.retain(|request| !request.reply.is_closed());
         let count: usize = requests.iter().map(|request| request.messages.len()).sum();
         if (GROUP_MESSAGES_MIN..=commit::BATCH_MESSAGES_MAX).contains(&count) {
             let messages: Vec<_> = requests.iter().flat_map(|request| &request.messages).collect();
@@ -214,8 +219,7 @@ impl Target {
                 Err(error) => tracing::debug!(stream = self.stream, %error, "group commit goes on one by one"),
             }
         }
-        let deadline = self.deadline();
-        let alone = requests.into_iter().map(|Request { messages, is_atomic, reply }| async move {
+        let alone = requests.into_iter().map(|Request { messages, is_atomic, deadline, reply }| async move {
             let stored = if is_atomic {
                 self.store_all(&messages, deadline).await
             } else {

@@ -56,7 +56,7 @@ pub(crate) async fn start(
         ..ClientConfig::default()
     };
     let endpoints = Arc::new(Endpoints::new(delivery.attempts_in_flight_per_subscription));
-    let (recorder, record_loop) = Recorder::new(outcomes.clone(), ctx.stop.clone());
+    let (recorder, record_loop) = Recorder::new(bus.clone(), outcomes.clone(), ctx.stop.clone());
     ctx.spawn("record", record_loop);
     let worker = Arc::new(Worker {
         client: Client::new(Arc::clone(&policy), client_config),

@@ -61,9 +61,10 @@ pub(crate) async fn run(
             drop(permit);
         });
     }
-    events.hand_back().await;
     // Every permit back means that every batch is done.
     let _all = in_flight.acquire_many(BATCHES_IN_FLIGHT as u32).await;
+    // Afterwards, because it also sends out the last acknowledgements, which the end of the process would take with it.
+    events.hand_back().await;
     Ok(())
 }
 

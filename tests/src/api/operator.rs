@@ -177,13 +177,7 @@ impl Operator {
     /// Waits until `count` deliveries have ended for good and are recorded so, and gives all that are recorded.
     #[track_caller]
     pub fn ended(&self, count: usize) -> impl Future<Output = Vec<Delivery>> {
-        self.ended_within(LIMIT, count)
-    }
-
-    /// As [`Operator::ended`], for tests in which a lease has to pass first.
-    #[track_caller]
-    pub fn ended_within(&self, limit: Duration, count: usize) -> impl Future<Output = Vec<Delivery>> {
-        self.recorded_within(limit, count, |delivery| delivery.state.is_terminal())
+        self.recorded(count, |delivery| delivery.state.is_terminal())
     }
 
     /// Waits until `count` deliveries are recorded of which `fits` is true, and gives all that are recorded.
@@ -192,8 +186,9 @@ impl Operator {
         self.recorded_within(LIMIT, count, fits)
     }
 
+    /// As [`Operator::recorded`], for tests in which a lease has to pass first.
     #[track_caller]
-    fn recorded_within(
+    pub fn recorded_within(
         &self,
         limit: Duration,
         count: usize,

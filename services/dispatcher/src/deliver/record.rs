@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipstream_bus::consume::Acknowledger;
-use slipstream_bus::{Outgoing, Publisher, subject};
+use slipstream_bus::{Bus, Outgoing, Publisher, subject};
 use slipstream_core::config::Surface;
 use slipstream_core::contract::{Outcome, Outcomes};
 use slipstream_core::ids::SubscriptionId;
@@ -43,11 +43,18 @@ struct Entry {
 impl Recorder {
     /// A recorder and its loop, which ends when the last recorder is dropped and everything is recorded.
     pub(crate) fn new(
+        bus: Bus,
         outcomes: Publisher,
         stop: CancellationToken,
     ) -> (Self, impl Future<Output = anyhow::Result<()>>) {
         let (queue, entries) = mpsc::channel(QUEUE_LEN);
-        (Self { queue }, run(entries, outcomes, stop))
+        let record_all = async move {
+            run(entries, outcomes, stop).await;
+            // The process may end right after us, and would take the last acknowledgements with it.
+            bus.flush().await;
+            Ok(())
+        };
+        (Self { queue }, record_all)
     }
 
     /// Records an outcome and then acknowledges the delivery. Returns when it is queued.
@@ -64,7 +71,7 @@ impl Recorder {
     }
 }
 
-async fn run(mut entries: mpsc::Receiver<Entry>, outcomes: Publisher, stop: CancellationToken) -> anyhow::Result<()> {
+async fn run(mut entries: mpsc::Receiver<Entry>, outcomes: Publisher, stop: CancellationToken) {
     let in_flight = Arc::new(Semaphore::new(COMMITS_IN_FLIGHT));
     loop {
         let permit = Arc::clone(&in_flight).acquire_owned().await.expect("the semaphore is never closed");
@@ -79,7 +86,6 @@ async fn run(mut entries: mpsc::Receiver<Entry>, outcomes: Publisher, stop: Canc
         });
     }
     let _all = in_flight.acquire_many(COMMITS_IN_FLIGHT as u32).await;
-    Ok(())
 }
 
 async fn commit(batch: Vec<Entry>, publisher: &Publisher, stop: &CancellationToken) {

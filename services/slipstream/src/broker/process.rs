@@ -33,6 +33,11 @@ impl Process {
             }
             None => Command::new(program),
         };
+        for (name, value) in share_of_the_machine() {
+            if std::env::var_os(name).is_none() {
+                command.env(name, value);
+            }
+        }
         command
             .arg("-c")
             .arg(config)
@@ -85,6 +90,15 @@ impl Process {
         let _ = self.child.kill().await;
         false
     }
+}
+
+/// What the server's runtime is told, unless the operator has told it something: it shares the machine with us.
+///
+/// Left alone it keeps every core spinning for work between two messages: with half the cores it needs half the CPU
+/// time per event here. And its heap is collected sooner than by default, for a third less memory.
+fn share_of_the_machine() -> [(&'static str, String); 2] {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    [("GOMAXPROCS", (cores / 2).max(1).to_string()), ("GOGC", "50".to_owned())]
 }
 
 /// Whether a connection to `port` is greeted with `INFO` of a server whose JetStream is on.

@@ -49,9 +49,9 @@ async fn kill_9_of_the_dispatcher_in_the_middle_of_500_deliveries_loses_none_and
         let event = delivery.event_id.as_deref().expect("the event is recorded");
         assert_eq!(by_event[event][0], delivery.webhook_id);
     }
-    // What was under way at the kill is the only thing that may come twice: 8 attempts at once.
-    let doubled = receiver.count() - 500;
-    assert!(doubled <= 64, "{doubled} deliveries were made twice");
+    // What was under way at the kill comes twice, once from each of the two dispatchers, and nothing else does.
+    assert!(by_event.values().all(|ids| ids.len() <= 2), "{by_event:#?}");
+    assert!(receiver.count() <= 500 + at_kill, "{} of {at_kill} came twice", receiver.count() - 500);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
