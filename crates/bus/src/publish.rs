@@ -28,7 +28,7 @@ const GROUP_BYTES_MAX: usize = 2 << 20;
 /// Callers that may wait in a publisher's queue; the next one waits to get in.
 const QUEUE_LEN: usize = 4096;
 /// Commits under way at once where messages gather: one syncs while the next is sent.
-const COMMITS_IN_FLIGHT: usize = 2;
+const COMMITS_IN_FLIGHT: usize = 1;
 /// How long one try waits for its acknowledgement before it is repeated with the same message ids.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before a repeat when nobody answers for the stream (a restart, a leader's election).

@@ -1,5 +1,7 @@
 //! An account at a site: publishes and subscribes (SPEC 5.1).
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 use slipstream_core::event;
@@ -129,6 +131,11 @@ impl Account {
             request = request.header(name, value);
         }
         Answer::to(request).await
+    }
+
+    /// The status of a plain GET, for probes.
+    pub async fn status_of(&self, address: SocketAddr, path: &str) -> u16 {
+        Answer::to(self.http.get(format!("http://{address}{path}"))).await.status
     }
 
     fn webhook(&self, method: http::Method) -> reqwest::RequestBuilder {

@@ -1,10 +1,12 @@
 //! The broker dies.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use slipstream_core::delivery::DeliveryState;
 use slipstream_test_support::builders::event;
 use slipstream_test_support::{Receiver, eventually};
+use slipstream_tests::api::Delivery;
 use slipstream_tests::{LIMIT, Settings, Shape, System};
 
 use super::load::{Load, check_all_arrived, webhook_ids};
@@ -29,7 +31,8 @@ async fn kill_9_of_nats_server_during_publishing_loses_none_that_got_204() {
         let restarted = Instant::now();
         let before = load.accepted();
         eventually(LIMIT, async || load.accepted() > before).await;
-        println!("round {round}: 204 again after {:?}", restarted.elapsed());
+        let pause = restarted.elapsed();
+        assert!(pause < Duration::from_secs(3), "round {round}: 204 again only after {pause:?}");
     }
     let accepted = load.accepted();
     eventually(LIMIT, async || load.accepted() >= accepted + 200).await;
@@ -43,8 +46,11 @@ async fn kill_9_of_nats_server_during_publishing_loses_none_that_got_204() {
     })
     .await;
     check_all_arrived(&receiver, &accepted);
-    let recorded = system.operator.ended(accepted.len()).await;
-    assert!(recorded.iter().all(|it| it.state == DeliveryState::Succeeded), "{recorded:#?}");
+    // Some of those that got 503 were stored all the same, which is why repeating a request must be harmless.
+    let accepted: HashSet<String> = accepted.into_iter().collect();
+    let count = accepted.len();
+    let is_accepted = move |it: &Delivery| it.event_id.as_ref().is_some_and(|id| accepted.contains(id));
+    system.operator.recorded(count, move |it| it.state == DeliveryState::Succeeded && is_accepted(it)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,13 +70,9 @@ async fn ingest_without_a_bus_answers_503_with_retry_after_and_recovers_by_itsel
     assert!((1..=60).contains(&seconds), "{seconds}");
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
     let ingest = system.bases().ingest;
-    let status = async |path: &str| {
-        let request = account.http().get(format!("http://{ingest}/{path}"));
-        account.send(request).await.status
-    };
     // Nobody should kill it for what is not its fault, and nobody should send it requests.
-    assert_eq!(status("livez").await, 200);
-    eventually(LIMIT, async || status("readyz").await == 503).await;
+    assert_eq!(account.status_of(ingest, "/livez").await, 200);
+    eventually(LIMIT, async || account.status_of(ingest, "/readyz").await == 503).await;
     // What it can judge without the bus it still judges.
     account.try_publish(&event().without("id")).await.expect(400);
 
@@ -80,7 +82,7 @@ async fn ingest_without_a_bus_answers_503_with_retry_after_and_recovers_by_itsel
         refused => Err(refused.to_string()),
     })
     .await;
-    eventually(LIMIT, async || status("readyz").await == 200).await;
+    eventually(LIMIT, async || account.status_of(ingest, "/readyz").await == 200).await;
     receiver.wait_for(2, LIMIT).await;
     let recorded = system.operator.ended(2).await;
     assert!(recorded.iter().any(|it| it.event_id.as_deref() == Some(letter.text("id"))), "{recorded:#?}");

@@ -3,13 +3,14 @@
 use serde_json::json;
 use slipstream_core::delivery::DeliveryState;
 use slipstream_test_support::builders::{EventBuilder, SITE, event};
-use slipstream_test_support::{Receiver, Reply};
+use slipstream_test_support::{Receiver, Reply, eventually};
 use slipstream_tests::{LIMIT, Mode, Shape, System, signature};
 
 slipstream_tests::journeys![
     a_letter_published_in_any_mode_arrives_signed_and_its_record_explains_it,
     a_subscriber_sees_what_it_subscribed_but_not_its_secrets,
     a_subscription_for_one_type_gets_that_type_only,
+    a_subscription_gets_events_of_its_own_site_only,
 ];
 
 async fn a_letter_published_in_any_mode_arrives_signed_and_its_record_explains_it(shape: Shape) {
@@ -103,4 +104,28 @@ async fn a_subscription_for_one_type_gets_that_type_only(shape: Shape) {
         assert!(explained.matched.is_empty());
     }
     assert_eq!(receiver.count(), 1);
+}
+
+async fn a_subscription_gets_events_of_its_own_site_only(shape: Shape) {
+    let system = System::start(shape).await;
+    let receiver = Receiver::start().await;
+    let other = "sgbHJdm";
+    system.operator.put_site(other).await;
+    let here = system.external().await;
+    let there = here.at_site(other);
+    eventually(LIMIT, async || there.empty_batch().await.status == 204).await;
+    here.subscribe(receiver.url("/here")).await;
+    there.subscribe(receiver.url("/there")).await;
+    // One source and id at two sites are two events.
+    let letter = event();
+    there.publish(&letter).await;
+    here.publish(&letter).await;
+    system.operator.ended(2).await;
+    for (path, site) in [("/here", SITE), ("/there", other)] {
+        let sites: Vec<_> = receiver.received_at(path).iter().map(|it| it.json()["siteslug"].clone()).collect();
+        assert_eq!(sites, [site]);
+    }
+    let [here, there] = [SITE, other].map(|site| [("site", site)]);
+    assert_eq!(system.operator.deliveries(&here).await.len(), 1);
+    assert_eq!(system.operator.deliveries(&there).await.len(), 1);
 }
