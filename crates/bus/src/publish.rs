@@ -3,8 +3,9 @@
 //! Messages go one by one, all in flight together: the cheapest way there is, for us and for the server, as long as
 //! an acknowledgement costs no sync of its own. On a single server that syncs always it does (0.2 ms each, one after
 //! the other), and an atomic batch syncs once, but costs 4 to 5 ms whatever its size. So there a [`Publisher`] is one
-//! task with a queue: while the server is busy the next callers' messages gather, and when enough have, they go as one
-//! batch. Nobody waits for company: what is there goes at once.
+//! task with a queue: while a commit is under way the next callers' messages gather, and when enough have, they go as
+//! one batch. A lone message goes at once; under load, where the commit before was a large one, the next waits a
+//! millisecond for as many again, because two half batches cost twice as much as a whole one.
 //!
 //! What correctness does not depend on: the grouping. A group that is refused whole goes again message by message.
 
@@ -12,23 +13,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::Client;
-use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::commit::{self, CommitError};
 use crate::message::Outgoing;
 use crate::streams::StreamName;
 
 /// Messages from which on a group commit is cheaper than a sync each.
-const GROUP_MESSAGES_MIN: usize = 32;
+const GROUP_MESSAGES_MIN: usize = 24;
+/// How long a commit waits for as many messages as the last one had.
+const GROUP_LINGER: Duration = Duration::from_millis(1);
 /// Messages of one group commit; the server takes at most 1000 in a batch.
 const GROUP_MESSAGES_MAX: usize = 500;
 /// Bytes of one group commit.
 const GROUP_BYTES_MAX: usize = 2 << 20;
 /// Callers that may wait in a publisher's queue; the next one waits to get in.
 const QUEUE_LEN: usize = 4096;
-/// Commits under way at once where messages gather: one syncs while the next is sent.
-const COMMITS_IN_FLIGHT: usize = 1;
+/// How long the next commit waits for the one before.
+const COMMIT_PATIENCE: Duration = Duration::from_millis(250);
 /// How long one try waits for its acknowledgement before it is repeated with the same message ids.
 const TRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before a repeat when nobody answers for the stream (a restart, a leader's election).
@@ -161,26 +164,34 @@ impl Publisher {
     }
 }
 
+/// One commit after another: the server takes them one after another anyway, and larger ones are cheaper.
 async fn commit_loop(target: Arc<Target>, mut requests: mpsc::Receiver<Request>) {
-    let in_flight = Arc::new(Semaphore::new(COMMITS_IN_FLIGHT));
+    let mut expected = 0;
     while let Some(first) = requests.recv().await {
-        let permit = Arc::clone(&in_flight).acquire_owned().await.expect("the semaphore is never closed");
-        let group = gather(first, &mut requests);
+        let group = gather(first, &mut requests, expected).await;
+        expected = group.iter().map(|request| request.messages.len()).sum();
         let target = Arc::clone(&target);
-        tokio::spawn(async move {
-            target.commit(group).await;
-            drop(permit);
-        });
+        let commit = tokio::spawn(async move { target.commit(group).await });
+        // A commit that does not get through goes on trying by itself.
+        let _ = timeout(COMMIT_PATIENCE, commit).await;
     }
 }
 
-/// Takes what has come in meanwhile, without waiting for more.
-fn gather(first: Request, queue: &mut mpsc::Receiver<Request>) -> Vec<Request> {
+/// Takes what has come in meanwhile; if the last commit was a large one, waits a little for as many again.
+async fn gather(first: Request, queue: &mut mpsc::Receiver<Request>, expected: usize) -> Vec<Request> {
     let size = |request: &Request| request.messages.iter().map(Outgoing::size).sum::<usize>();
     let (mut count, mut bytes) = (first.messages.len(), size(&first));
     let mut group = vec![first];
+    let deadline = Instant::now() + GROUP_LINGER;
     while count < GROUP_MESSAGES_MAX && bytes < GROUP_BYTES_MAX {
-        let Ok(next) = queue.try_recv() else { break };
+        let next = match queue.try_recv() {
+            Ok(next) => next,
+            Err(_) if expected < GROUP_MESSAGES_MIN || count >= expected => break,
+            Err(_) => match timeout_at(deadline, queue.recv()).await {
+                Ok(Some(next)) => next,
+                Ok(None) | Err(_) => break,
+            },
+        };
         count += next.messages.len();
         bytes += size(&next);
         group.push(next);

@@ -117,7 +117,7 @@ impl Plan {
                 tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped");
             }
         }
-        plan.records = routed.into_iter().map(|(site, events)| record(site, events)).collect();
+        plan.records = routed.into_iter().flat_map(|(site, events)| records(&site, events)).collect();
         plan
     }
 
@@ -162,6 +162,28 @@ impl Plan {
         };
         Some((site, record))
     }
+}
+
+/// Bytes of one record: a message holds at most 1 MiB, and callers' text may double when it is escaped.
+const RECORD_BYTES_MAX: usize = 400 * 1024;
+
+/// Events of one site as one record, or several if their text is long.
+fn records(site: &Slug, events: Vec<RoutedEvent>) -> Vec<Outgoing> {
+    let mut records = Vec::new();
+    let mut chunk = Vec::with_capacity(events.len());
+    let mut bytes = 0;
+    for event in events {
+        let text = event.source.len() + event.id.len() + event.event_type.len();
+        let size = 400 + text + event.subject.as_ref().map_or(0, String::len) + 120 * event.matched.len();
+        if bytes + size > RECORD_BYTES_MAX && !chunk.is_empty() {
+            records.push(record(site.clone(), std::mem::take(&mut chunk)));
+            bytes = 0;
+        }
+        bytes += size;
+        chunk.push(event);
+    }
+    records.push(record(site.clone(), chunk));
+    records
 }
 
 /// A record of events of one site, as a message.

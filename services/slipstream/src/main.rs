@@ -31,7 +31,7 @@ fn main() -> ExitCode {
     // Without it every TLS client panics when it is built (DEPENDENCIES 5.3).
     let _ = rustls::crypto::ring::default_provider().install_default();
     let cli = cli::Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers()).enable_all().build();
     let result = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
         // On this very thread, which lives as long as the process: children die with the thread that forked them.
         let result = runtime.block_on(cli.run());
@@ -45,4 +45,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Half the cores, the broker beside us has the other half. More threads than work for them cost CPU time (every
+/// message wakes a sleeping one) and memory, and bring nothing.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).div_ceil(2)
 }

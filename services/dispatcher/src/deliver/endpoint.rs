@@ -23,9 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::work::Work;
 
-/// The longest that a queued delivery should have to wait here. There is no bound on their number beside this one:
-/// all lanes together never hold more than their consumers may have unacknowledged.
-const QUEUE_WAIT_MAX: Duration = Duration::from_millis(500);
+/// The longest that a delivery should have to queue here for a receiver that answers slowly.
+const SLOW_QUEUE_WAIT_MAX: Duration = Duration::from_millis(500);
+/// The same for one that answers quickly: if a queue forms there, it is because we are busy, and going by way of the
+/// bus would only make us busier. No queue is longer than what the lanes may have unacknowledged.
+const QUICK_QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Mean duration of an attempt up to which a receiver counts as quick, in microseconds.
+const QUICK_MEAN_US_MAX: u64 = 50_000;
 /// The least and the most that a parked delivery waits.
 const PARK_MIN: Duration = Duration::from_secs(1);
 const PARK_MAX: Duration = Duration::from_mins(10);
@@ -138,7 +142,7 @@ impl Endpoints {
         }
         let queued = endpoint.queue.len();
         let wait = endpoint.serving_time(queued + 1, self.in_flight_max);
-        if wait <= QUEUE_WAIT_MAX {
+        if wait <= endpoint.queue_wait_max() {
             endpoint.queue.push(work);
             return Admission::Queued;
         }
@@ -229,6 +233,10 @@ impl Endpoint {
     /// How long it takes until `count` deliveries have been served.
     fn serving_time(&self, count: usize, in_flight_max: usize) -> Duration {
         Duration::from_micros(self.mean_us.saturating_mul(count as u64) / in_flight_max as u64)
+    }
+
+    const fn queue_wait_max(&self) -> Duration {
+        if self.mean_us <= QUICK_MEAN_US_MAX { QUICK_QUEUE_WAIT_MAX } else { SLOW_QUEUE_WAIT_MAX }
     }
 
     fn observe(&mut self, took: Duration) {

@@ -98,7 +98,7 @@ impl Process {
 /// time per event here. And its heap is collected sooner than by default, for a third less memory.
 fn share_of_the_machine() -> [(&'static str, String); 2] {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    [("GOMAXPROCS", (cores / 2).max(1).to_string()), ("GOGC", "50".to_owned())]
+    [("GOMAXPROCS", cores.div_ceil(2).to_string()), ("GOGC", "50".to_owned())]
 }
 
 /// Whether a connection to `port` is greeted with `INFO` of a server whose JetStream is on.
