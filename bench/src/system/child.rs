@@ -97,6 +97,7 @@ fn signal(name: &str, pid: u32) {
     let _ = Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status();
 }
 
+#[expect(clippy::disallowed_methods, reason = "programs are found by PATH, as everywhere")]
 fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.is_file())

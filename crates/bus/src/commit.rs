@@ -36,6 +36,8 @@ pub(crate) fn is_passing(code: u64) -> bool {
 pub(crate) enum CommitError {
     #[error("JetStream refused: {description} (error {code})")]
     Refused { code: u64, description: String },
+    #[error("a message of {bytes} bytes is too large")]
+    TooLarge { bytes: usize },
     #[error("no acknowledgement")]
     Unanswered(#[source] async_nats::Error),
     #[error("the acknowledgement is not one: {0}")]
@@ -70,6 +72,7 @@ pub(crate) async fn single(
     message: &Outgoing,
     timeout: Duration,
 ) -> Result<Ack, CommitError> {
+    check_size(client, message)?;
     let reply = request(client, message, message.headers([]), timeout).await?;
     let ack = read_ack(&reply, stream)?;
     Ok(Ack { duplicate: ack.duplicate })
@@ -96,6 +99,9 @@ async fn send_batch(
     timeout: Duration,
 ) -> Result<(), CommitError> {
     let id = HeaderValue::from(format!("{:032x}", rand::random::<u128>()));
+    for message in messages {
+        check_size(client, message)?;
+    }
     for (index, message) in messages.iter().enumerate() {
         let number = index as u64 + 1;
         let place = [(BATCH_ID, id.clone()), (BATCH_SEQUENCE, HeaderValue::from(number))];
@@ -116,16 +122,23 @@ async fn send_batch(
     Ok(())
 }
 
+/// What the server would refuse by cutting the connection, or the client without saying how large it was.
+fn check_size(client: &Client, message: &Outgoing) -> Result<(), CommitError> {
+    let bytes = message.size();
+    if bytes > client.max_payload() { Err(CommitError::TooLarge { bytes }) } else { Ok(()) }
+}
+
 async fn request(
     client: &Client,
     message: &Outgoing,
     headers: HeaderMap,
     timeout: Duration,
 ) -> Result<bytes::Bytes, CommitError> {
-    let request = Request::new().payload(message.payload.clone()).headers(headers).timeout(Some(timeout));
-    let reply = client
-        .send_request(message.subject.clone(), request)
+    let request = Request::new().payload(message.payload.clone()).headers(headers).timeout(None);
+    // Over the sending too: without a connection the client's queue fills, and sending waits.
+    let reply = tokio::time::timeout(timeout, client.send_request(message.subject.clone(), request))
         .await
+        .map_err(|elapsed| CommitError::Unanswered(elapsed.into()))?
         .map_err(|error| CommitError::Unanswered(error.into()))?;
     Ok(reply.payload)
 }

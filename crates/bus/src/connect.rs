@@ -35,6 +35,9 @@ pub struct BusConfig {
     /// How long an unacknowledged delivery stays with the dispatcher that has it. Default: 90 s (SPEC 4.1).
     #[serde(with = "millis")]
     pub delivery_lease_ms: Duration,
+    /// How long an unacknowledged outcome stays with the activity log that has it. Default: 60 s.
+    #[serde(with = "millis")]
+    pub record_lease_ms: Duration,
 }
 
 /// Durations as whole milliseconds: this crate stays free of a format for people.
@@ -58,6 +61,7 @@ impl Default for BusConfig {
             sync: "always".to_owned(),
             publish_deadline_ms: Duration::from_secs(5),
             delivery_lease_ms: Duration::from_secs(90),
+            record_lease_ms: Duration::from_mins(1),
         }
     }
 }
@@ -234,8 +238,10 @@ impl Bus {
     /// If JetStream refuses.
     pub async fn consume(&self, name: ConsumerName) -> Result<Consumer, BusError> {
         let mut lease = name.default_lease();
-        if matches!(name, ConsumerName::Deliver(_)) {
-            lease.ack_wait = self.config.delivery_lease_ms;
+        match name {
+            ConsumerName::Deliver(_) => lease.ack_wait = self.config.delivery_lease_ms,
+            ConsumerName::ActivityLog => lease.ack_wait = self.config.record_lease_ms,
+            _ => {}
         }
         Consumer::open(self, name, lease).await
     }
@@ -303,6 +309,9 @@ fn difference(declared: &stream::Config, actual: &stream::Config) -> Option<&'st
         ("duplicate_window", declared.duplicate_window == actual.duplicate_window),
         ("allow_atomic", declared.allow_atomic_publish == actual.allow_atomic_publish),
         ("allow_msg_schedules", declared.allow_message_schedules == actual.allow_message_schedules),
+        ("allow_rollup_hdrs", declared.allow_rollup == actual.allow_rollup),
+        ("allow_msg_ttl", declared.allow_message_ttl == actual.allow_message_ttl),
+        ("max_msgs_per_subject", declared.max_messages_per_subject == actual.max_messages_per_subject),
     ]
     .into_iter()
     .find_map(|(setting, is_equal)| (!is_equal).then_some(setting))

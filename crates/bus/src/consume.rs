@@ -2,6 +2,7 @@
 
 mod pull;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, Subject};
@@ -20,6 +21,8 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(100);
 /// A durable consumer's messages. Never ends: after an error it opens the consumer again.
 pub struct Consumer {
     bus: Bus,
+    /// Shared by all messages to acknowledge them: a clone of the client itself costs several allocations.
+    client: Arc<Client>,
     name: ConsumerName,
     lease: Lease,
     prefetch: usize,
@@ -36,7 +39,8 @@ impl std::fmt::Debug for Consumer {
 
 impl Consumer {
     pub(crate) async fn open(bus: &Bus, name: ConsumerName, lease: Lease) -> Result<Self, BusError> {
-        let mut consumer = Self { bus: bus.clone(), name, lease, prefetch: 256, pull: None, taken: Vec::new() };
+        let client = Arc::new(bus.client.clone());
+        let mut consumer = Self { bus: bus.clone(), client, name, lease, prefetch: 256, pull: None, taken: Vec::new() };
         consumer.reopen().await?;
         Ok(consumer)
     }
@@ -69,7 +73,7 @@ impl Consumer {
                 continue;
             };
             match pull.next().await {
-                Ok(message) => return Message::new(&self.bus.client, message),
+                Ok(message) => return Message::new(&self.client, message),
                 Err(ended) => {
                     tracing::debug!(consumer = %self.name.durable(), %ended, "consuming again");
                     self.pull = None;
@@ -102,7 +106,7 @@ impl Consumer {
         }
         if let Some(pull) = self.pull.take() {
             for message in pull.close().await {
-                Message::new(&self.bus.client, message).into_ack().hand_back().await;
+                Message::new(&self.client, message).into_ack().hand_back().await;
             }
         }
         self.bus.flush().await;
@@ -138,12 +142,12 @@ pub struct Message {
 }
 
 impl Message {
-    fn new(client: &Client, message: async_nats::Message) -> Self {
+    fn new(client: &Arc<Client>, message: async_nats::Message) -> Self {
         let header = |name| message.headers.as_ref().and_then(|headers| headers.get(name));
         let meta = header(META).and_then(|value| value.as_str().parse().ok());
         let trace = header(TRACEPARENT).and_then(|value| value.as_str().parse().ok());
         let due_subject = header(DUE_SUBJECT).map(|value| Subject::from(value.as_str()));
-        let ack = Acknowledger { client: client.clone(), reply: message.reply };
+        let ack = Acknowledger { client: Arc::clone(client), reply: message.reply };
         Self { subject: message.subject, payload: message.payload, meta, trace, due_subject, ack }
     }
 
@@ -161,7 +165,7 @@ impl Message {
 /// What acknowledges a message.
 #[derive(Debug)]
 pub struct Acknowledger {
-    client: Client,
+    client: Arc<Client>,
     reply: Option<Subject>,
 }
 

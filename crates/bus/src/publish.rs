@@ -69,6 +69,14 @@ pub enum PublishError {
         /// Which stream.
         stream: &'static str,
     },
+    /// The message is larger than the server takes, headers included. Never passes.
+    #[error("a message of {bytes} bytes is too large for stream {stream}")]
+    TooLarge {
+        /// Which stream.
+        stream: &'static str,
+        /// How many bytes it has, without what the protocol adds.
+        bytes: usize,
+    },
     /// More messages than fit one commit.
     #[error("{count} messages do not fit one commit")]
     TooMany {
@@ -139,14 +147,12 @@ impl Publisher {
     ///
     /// # Errors
     /// The first error of any of them.
-    pub async fn publish_each(&self, mut messages: Vec<Outgoing>) -> Result<(), PublishError> {
-        while !messages.is_empty() {
-            let rest = messages.split_off(messages.len().min(GROUP_MESSAGES_MAX));
+    pub async fn publish_each(&self, messages: &[Outgoing]) -> Result<(), PublishError> {
+        for chunk in messages.chunks(GROUP_MESSAGES_MAX) {
             match &self.queue {
-                None => drop(self.target.store_each(&messages, self.target.deadline()).await?),
-                Some(queue) => drop(self.enqueue(queue, messages, false).await?),
+                None => drop(self.target.store_each(chunk, self.target.deadline()).await?),
+                Some(queue) => drop(self.enqueue(queue, chunk.to_vec(), false).await?),
             }
-            messages = rest;
         }
         Ok(())
     }
@@ -166,14 +172,17 @@ impl Publisher {
 
 /// One commit after another: the server takes them one after another anyway, and larger ones are cheaper.
 async fn commit_loop(target: Arc<Target>, mut requests: mpsc::Receiver<Request>) {
+    let stream = target.stream;
     let mut expected = 0;
     while let Some(first) = requests.recv().await {
         let group = gather(first, &mut requests, expected).await;
         expected = group.iter().map(|request| request.messages.len()).sum();
         let target = Arc::clone(&target);
         let commit = tokio::spawn(async move { target.commit(group).await });
-        // A commit that does not get through goes on trying by itself.
-        let _ = timeout(COMMIT_PATIENCE, commit).await;
+        // A commit that does not get through goes on trying by itself, until its callers' deadline.
+        if let Ok(Err(error)) = timeout(COMMIT_PATIENCE, commit).await {
+            tracing::error!(stream, %error, "a commit broke off");
+        }
     }
 }
 
@@ -216,21 +225,36 @@ impl Target {
     async fn commit(&self, mut requests: Vec<Request>) {
         // Whoever has given up will repeat, under the same ids.
         requests.retain(|request| !request.reply.is_closed());
-        let count: usize = requests.iter().map(|request| request.messages.len()).sum();
-        if (GROUP_MESSAGES_MIN..=commit::BATCH_MESSAGES_MAX).contains(&count) {
-            let messages: Vec<_> = requests.iter().flat_map(|request| &request.messages).collect();
+        let mut groups = vec![requests];
+        while let Some(mut group) = groups.pop() {
+            let count: usize = group.iter().map(|request| request.messages.len()).sum();
+            if !(GROUP_MESSAGES_MIN..=commit::BATCH_MESSAGES_MAX).contains(&count) {
+                self.commit_apart(group).await;
+                continue;
+            }
+            let messages: Vec<_> = group.iter().flat_map(|request| &request.messages).collect();
             match commit::batch(&self.client, self.stream, &messages, TRY_TIMEOUT).await {
                 Ok(()) => {
-                    for Request { messages, reply, .. } in requests {
+                    for Request { messages, reply, .. } in group {
                         let _ = reply.send(Ok(vec![Ack { duplicate: false }; messages.len()]));
                     }
-                    return;
                 }
-                // One caller's repeat, or one message the stream does not take, must not cost the others theirs.
-                Err(error) => tracing::debug!(stream = self.stream, %error, "group commit goes on one by one"),
+                // One caller's repeat must not cost the others a sync each: it is looked for by halves.
+                Err(CommitError::Refused { code: commit::BATCH_HAS_REPEATS, .. }) if group.len() > 1 => {
+                    groups.push(group.split_off(group.len() / 2));
+                    groups.push(group);
+                }
+                Err(error) => {
+                    tracing::debug!(stream = self.stream, %error, "group commit goes on one by one");
+                    self.commit_apart(group).await;
+                }
             }
         }
-        let alone = requests.into_iter().map(|Request { messages, is_atomic, deadline, reply }| async move {
+    }
+
+    /// Commits each request by itself.
+    async fn commit_apart(&self, requests: Vec<Request>) {
+        let apart = requests.into_iter().map(|Request { messages, is_atomic, deadline, reply }| async move {
             let stored = if is_atomic {
                 self.store_all(&messages, deadline).await
             } else {
@@ -238,7 +262,7 @@ impl Target {
             };
             let _ = reply.send(stored);
         });
-        futures::future::join_all(alone).await;
+        futures::future::join_all(apart).await;
     }
 
     /// Stores one message.
@@ -280,6 +304,7 @@ impl Target {
             CommitError::Refused { code: commit::STREAM_FULL | commit::STORAGE_FULL, .. } => {
                 Err(PublishError::Full { stream })
             }
+            CommitError::TooLarge { bytes } => Err(PublishError::TooLarge { stream, bytes }),
             CommitError::Refused { code, description } if !commit::is_passing(code) => {
                 Err(PublishError::Refused { stream, code, description })
             }

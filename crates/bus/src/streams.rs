@@ -133,6 +133,12 @@ pub struct Lease {
 }
 
 impl ConsumerName {
+    /// All consumers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let lanes = Lane::ALL.into_iter().flat_map(|lane| [Self::Route(lane), Self::Deliver(lane)]);
+        lanes.chain([Self::Hold, Self::Release, Self::ActivityLog, Self::RegistryEndpoints])
+    }
+
     /// The durable name on the server.
     pub fn durable(self) -> String {
         match self {
@@ -201,12 +207,7 @@ mod tests {
         let limits = StreamLimits { replicas: 1, max_bytes: 1 << 30 };
         let streams: Vec<_> = StreamName::ALL.map(|name| name.config(limits)).into();
         insta::assert_json_snapshot!("streams", streams);
-        let names = Lane::ALL
-            .into_iter()
-            .flat_map(|lane| [ConsumerName::Route(lane), ConsumerName::Deliver(lane)])
-            .chain([ConsumerName::Hold, ConsumerName::Release, ConsumerName::ActivityLog])
-            .chain([ConsumerName::RegistryEndpoints]);
-        let consumers: Vec<_> = names
+        let consumers: Vec<_> = ConsumerName::all()
             .map(|name| {
                 let Lease { ack_wait, unacknowledged_max } = name.default_lease();
                 (name.stream().as_str(), name.durable(), name.filters(), ack_wait.as_secs(), unacknowledged_max)

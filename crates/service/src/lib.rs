@@ -14,6 +14,7 @@
 //! | which limits a connection, a head and a body have | [`http`] |
 //! | how a refusal is told | [`problem`] |
 //! | who may do what | [`auth`] |
+//! | how the query of a list is read | [`list`] |
 //! | what other services configured | [`directory`] |
 //! | what is logged, traced and counted | [`telemetry`], [`metrics`], [`names`] |
 
@@ -25,6 +26,7 @@ pub mod directory;
 pub mod health;
 pub mod http;
 pub mod lifecycle;
+pub mod list;
 pub mod metrics;
 pub mod names;
 pub mod problem;

@@ -96,6 +96,12 @@ impl Store {
         Ok(())
     }
 
+    /// The names of the migrations that the database has, in order. Changes nothing; none before the first.
+    pub async fn applied_migrations(&self) -> Result<Vec<String>, StoreError> {
+        let applied = Migrator::get_applied_migrations_read_only(&self.connection).await?;
+        Ok(applied.iter().map(|migration| migration.name().to_owned()).collect())
+    }
+
     /// Begins a transaction that may write.
     ///
     /// On SQLite it is `IMMEDIATE`: a transaction that reads first and then writes would otherwise fail at once

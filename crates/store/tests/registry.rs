@@ -93,6 +93,7 @@ fn account(n: u128) -> Account {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "any id that is new")]
 fn subscription(account: u128) -> Subscription {
     Subscription {
         id: SubscriptionId(Uuid::now_v7()),
@@ -124,6 +125,18 @@ async fn migrating_twice_or_at_once_is_harmless(store: Store) {
     first.unwrap();
     second.unwrap();
     store.ping().await.unwrap();
+    assert_eq!(store.applied_migrations().await.unwrap(), ["m0001_registry", "m0002_activity"]);
+}
+
+#[tokio::test]
+async fn a_database_without_tables_has_no_migrations_and_gets_none_by_asking() {
+    let (_directory, sqlite) = slipstream_test_support::sqlite::database();
+    for url in [sqlite, slipstream_test_support::postgres::database().await] {
+        let store = Store::connect(&DatabaseConfig { url, max_connections: 4 }).await.unwrap();
+        for _ in 0..2 {
+            assert!(store.applied_migrations().await.unwrap().is_empty());
+        }
+    }
 }
 
 async fn every_change_of_an_organisation_or_site_raises_its_revision(store: Store) {

@@ -19,11 +19,12 @@ use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::DeliveryId;
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_service::ApiError;
+use slipstream_service::list::Pairs;
 use slipstream_store::Store;
 use slipstream_store::activity::{delivery, list};
 use uuid::Uuid;
 
-use self::parameters::{ListParameters, Pairs};
+use self::parameters::ListParameters;
 use self::view::{DeliveryDetail, DeliveryPage};
 use crate::database::ask;
 

@@ -36,6 +36,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let store = Store::connect(&config.database).await.context("cannot open the database (database.url)")?;
     store.migrate().await.context("cannot bring the tables up to date")?;
     let bus = Bus::connect(&config.bus).await.context("cannot connect to the bus (bus.url)")?;
+    slipstream_service::watch_bus(ctx, "activity-log.bus", &bus);
     let consumer = bus.consume(ConsumerName::ActivityLog).await.context("cannot consume outcomes")?;
     let recorder = Recorder::new(consumer, store.clone(), ctx.health.add("activity-log.recorder"));
     ctx.spawn("activity-log.recorder", recorder.run(ctx.stop.clone()));

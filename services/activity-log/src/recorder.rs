@@ -52,28 +52,34 @@ impl Recorder {
         Self { consumer, store, check }
     }
 
-    /// Records until `stop`; then finishes the batch in hand and what the stopping dispatcher still has to say.
+    /// Records until `stop`; then finishes the batch in hand and what the stopping dispatcher still has to say, and
+    /// gives back what the bus has sent ahead.
     pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.record_until_done(&stop).await;
+        self.consumer.hand_back().await;
+        Ok(())
+    }
+
+    async fn record_until_done(&mut self, stop: &CancellationToken) {
         loop {
             let first = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
                 message = self.consumer.next() => message,
             };
-            let messages = self.gather(first, &stop).await;
-            if !self.write_until_done(&messages, &stop).await {
-                return Ok(());
+            let messages = self.gather(first, stop).await;
+            if !self.write_until_done(&messages, stop).await {
+                return;
             }
         }
         let deadline = Instant::now() + LAST_WORDS_MAX;
         while Instant::now() < deadline {
             let Ok(first) = timeout(LINGER, self.consumer.next()).await else { break };
-            let messages = self.gather(first, &stop).await;
-            if !self.write_until_done(&messages, &stop).await {
-                break;
+            let messages = self.gather(first, stop).await;
+            if !self.write_until_done(&messages, stop).await {
+                return;
             }
         }
-        Ok(())
     }
 
     /// What else comes soon after `first`, within the limits of a batch.

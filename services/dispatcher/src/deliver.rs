@@ -8,21 +8,24 @@
 
 mod attempt;
 mod endpoint;
+mod pick;
 mod record;
 mod work;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use slipstream_bus::{Bus, Consumer, ConsumerName, Publisher};
+use slipstream_bus::{Bus, ConsumerName, Message, Publisher};
 use slipstream_core::lane::Lane;
 use slipstream_service::{Context, Directory};
 use slipstream_webhook::{Client, ClientConfig};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::attempt::Worker;
-use self::endpoint::{Admission, Endpoints};
+use self::endpoint::{Admission, Endpoints, Full};
+use self::pick::pick_order;
 use self::record::Recorder;
 use self::work::Work;
 use crate::Config;
@@ -36,8 +39,11 @@ const fn prefetch(lane: Lane) -> usize {
     }
 }
 
-/// Every how many picks the lowest lane is asked first (SPEC 4.5).
-const LOWEST_FIRST_EVERY: u32 = 8;
+/// Deliveries of a lane between its pull and the pick.
+const LANE_LEN: usize = 64;
+/// How long a quick receiver's full queue is waited for, and how often it is looked at.
+const ROOM_WITHIN: Duration = Duration::from_millis(100);
+const ROOM_LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Starts the loop and what it needs.
 pub(crate) async fn start(
@@ -67,56 +73,82 @@ pub(crate) async fn start(
         work: work.clone(),
         outcomes: outcomes.clone(),
         recorder,
+        stale_after: config.bus.delivery_lease_ms * 2 / 3,
         stop: ctx.stop.clone(),
     });
     let lanes = Lanes {
-        realtime: open(bus, Lane::Realtime).await?,
-        high: open(bus, Lane::High).await?,
-        normal: open(bus, Lane::Normal).await?,
+        realtime: open(bus, Lane::Realtime, ctx).await?,
+        high: open(bus, Lane::High, ctx).await?,
+        normal: open(bus, Lane::Normal, ctx).await?,
     };
     let permits = Arc::new(Semaphore::new(delivery.attempts_in_flight_max));
     ctx.spawn("deliver", run(lanes, permits, worker, ctx.stop.clone()));
-    ctx.spawn("endpoints", endpoint::watch(endpoints, directory, bus.clone(), ctx.stop.clone()));
+    ctx.spawn("endpoints", endpoint::watch(endpoints, directory, ctx.stop.clone()));
     Ok(())
 }
 
-async fn open(bus: &Bus, lane: Lane) -> anyhow::Result<Consumer> {
-    Ok(bus.consume(ConsumerName::Deliver(lane)).await?.prefetch(prefetch(lane)))
+/// Opens a lane. A task of its own pulls: picking from another lane must not interrupt it, least of all while it
+/// opens the consumer anew.
+async fn open(bus: &Bus, lane: Lane, ctx: &Context) -> anyhow::Result<mpsc::Receiver<Message>> {
+    let mut due = bus.consume(ConsumerName::Deliver(lane)).await?.prefetch(prefetch(lane));
+    let (taken, lane) = mpsc::channel(LANE_LEN);
+    let stop = ctx.stop.clone();
+    ctx.spawn("pull", async move {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                message = due.next() => match taken.send(message).await {
+                    Ok(()) => {}
+                    Err(unsent) => unsent.0.into_ack().hand_back().await,
+                },
+            }
+        }
+        due.hand_back().await;
+        Ok(())
+    });
+    Ok(lane)
 }
 
 /// The three lanes of due deliveries.
 struct Lanes {
-    realtime: Consumer,
-    high: Consumer,
-    normal: Consumer,
+    realtime: mpsc::Receiver<Message>,
+    high: mpsc::Receiver<Message>,
+    normal: mpsc::Receiver<Message>,
 }
 
 impl Lanes {
-    /// The next delivery: of the most urgent lane that has one, or, `lowest_first`, of the least urgent.
-    async fn next(&mut self, lowest_first: bool) -> Option<Work> {
+    /// The next delivery of the first lane in `order` that has one.
+    async fn next(&mut self, order: [Lane; 3]) -> Option<Work> {
         let Self { realtime, high, normal } = self;
-        let message = if lowest_first {
-            tokio::select! {
-                biased;
-                message = normal.next() => message,
-                message = high.next() => message,
-                message = realtime.next() => message,
-            }
-        } else {
-            tokio::select! {
-                biased;
-                message = realtime.next() => message,
-                message = high.next() => message,
-                message = normal.next() => message,
-            }
+        let message = match order {
+            [Lane::Normal, ..] => first_of(normal, high, realtime).await,
+            [Lane::High, ..] => first_of(high, normal, realtime).await,
+            [Lane::Realtime, ..] => first_of(realtime, high, normal).await,
         };
         Work::read(message).await
     }
 
     async fn hand_back(mut self) {
         for lane in [&mut self.realtime, &mut self.high, &mut self.normal] {
-            lane.hand_back().await;
+            lane.close();
+            while let Some(message) = lane.recv().await {
+                message.into_ack().hand_back().await;
+            }
         }
+    }
+}
+
+type Due = mpsc::Receiver<Message>;
+
+/// A message of the first of three lanes that has one. Waits for ever once all have ended, which is after a stop.
+async fn first_of(first: &mut Due, second: &mut Due, third: &mut Due) -> Message {
+    tokio::select! {
+        biased;
+        Some(message) = first.recv() => message,
+        Some(message) = second.recv() => message,
+        Some(message) = third.recv() => message,
+        else => std::future::pending().await,
     }
 }
 
@@ -132,7 +164,7 @@ async fn run(
         let next = async {
             let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
             picks = picks.wrapping_add(1);
-            (permit, lanes.next(picks.is_multiple_of(LOWEST_FIRST_EVERY)).await)
+            (permit, lanes.next(pick_order(picks)).await)
         };
         let (permit, work) = tokio::select! {
             biased;
@@ -140,7 +172,7 @@ async fn run(
             next = next => next,
         };
         let Some(work) = work else { continue };
-        match worker.endpoints.admit(work) {
+        match admit(&worker.endpoints, work).await {
             Admission::Start(work) => {
                 let worker = Arc::clone(&worker);
                 workers.spawn(async move {
@@ -160,7 +192,28 @@ async fn run(
     }
     // What is under way is finished, what lies here goes back to the bus.
     lanes.hand_back().await;
+    for work in worker.endpoints.drain() {
+        work.ack.hand_back().await;
+    }
     workers.close();
     workers.wait().await;
     Ok(())
+}
+
+/// Admits a delivery. A quick receiver with a full queue has room again within milliseconds; one that has not was
+/// quick once.
+async fn admit(endpoints: &Endpoints, mut work: Work) -> Admission {
+    let subscription = work.subscription;
+    let deadline = Instant::now() + ROOM_WITHIN;
+    loop {
+        match endpoints.admit(work) {
+            Ok(admission) => return admission,
+            Err(Full(again)) => work = again,
+        }
+        if Instant::now() < deadline {
+            tokio::time::sleep(ROOM_LOOK_EVERY).await;
+        } else {
+            endpoints.stalled(subscription);
+        }
+    }
 }

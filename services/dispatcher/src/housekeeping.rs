@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use metrics::gauge;
 use slipstream_bus::{Bus, StreamName};
-use slipstream_service::{Context, names};
+use slipstream_service::{Context, clock, names};
 use tokio::sync::watch;
 
 /// How often storage is looked at.
 const STORAGE_EVERY: Duration = Duration::from_secs(2);
 /// How often streams are trimmed.
-const TRIM_EVERY: Duration = Duration::from_mins(1);
+const TRIM_EVERY: Duration = Duration::from_secs(15);
 /// Messages above the slowest consumer's floor from which on it is named in the log.
 const BACKLOG_WORTH_A_WARNING: u64 = 1_000_000;
 
@@ -46,8 +46,11 @@ pub(crate) fn start(bus: &Bus, ctx: &Context) -> watch::Receiver<bool> {
 }
 
 async fn trim(bus: &Bus, stream: StreamName) {
-    match bus.trim(stream).await {
+    match bus.trim(stream, clock::now()).await {
         Ok(trimmed) => {
+            if !trimmed.missing.is_empty() {
+                tracing::warn!(stream = stream.as_str(), consumers = ?trimmed.missing, "not trimmed: consumers are missing");
+            }
             let (consumer, backlog) = trimmed.slowest.unwrap_or_default();
             gauge!(names::STREAM_BACKLOG, "stream" => stream.as_str()).set(backlog as f64);
             if backlog > BACKLOG_WORTH_A_WARNING {

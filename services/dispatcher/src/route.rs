@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use slipstream_bus::{Consumer, Message, Outgoing, PublishError, Publisher, subject};
+use slipstream_bus::{Consumer, Message, Outgoing, Publisher, subject};
 use slipstream_core::contract::{Matched, Meta, Routed, RoutedEvent, SKIPPED_MAX, Skipped};
 use slipstream_core::event::envelope::Envelope;
 use slipstream_core::ids::{DeliveryId, EventKey};
 use slipstream_core::matching::{Candidate, MatchIndex};
 use slipstream_core::slug::Slug;
-use slipstream_service::{Directory, clock, names};
+use slipstream_core::trace::TraceContext;
+use slipstream_service::{Directory, clock, names, trace};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -69,37 +70,36 @@ pub(crate) async fn run(
 }
 
 impl Router {
-    /// Publishes a batch's deliveries and records, again and again if need be, then acknowledges it.
+    /// Publishes a batch's deliveries and records, each again and again if need be, then acknowledges the batch.
     async fn route(&self, batch: Vec<Message>, stop: &CancellationToken) {
         let plan = Plan::new(&batch, self.directory.load().subscriptions());
-        loop {
-            match self.publish(plan.clone()).await {
-                Ok(()) => break,
-                Err(error) if stop.is_cancelled() => {
-                    tracing::warn!(%error, "stopping with a batch not routed; it will come again");
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "routing a batch again");
-                    tokio::time::sleep(REPEAT_PAUSE).await;
-                }
-            }
+        let deliveries = publish(&self.work, &plan.deliveries, stop);
+        let records = publish(&self.outcomes, &plan.records, stop);
+        if futures::future::join(deliveries, records).await != (true, true) {
+            tracing::warn!("stopping with a batch not routed; it will come again");
+            return;
         }
         counter!(names::EVENTS_ROUTED).increment(batch.len() as u64);
         for event in &batch {
             event.ack().await;
         }
     }
+}
 
-    async fn publish(&self, plan: Plan) -> Result<(), PublishError> {
-        let deliveries = self.work.publish_each(plan.deliveries);
-        let records = self.outcomes.publish_each(plan.records);
-        futures::future::try_join(deliveries, records).await.map(drop)
+/// Publishes until it succeeds. By itself: when the other half of a plan does not get through, this one must not be
+/// published again and again, beyond the time in which the stream knows it. False if told to stop meanwhile.
+async fn publish(publisher: &Publisher, messages: &[Outgoing], stop: &CancellationToken) -> bool {
+    while let Err(error) = publisher.publish_each(messages).await {
+        tracing::warn!(%error, "routing a batch again");
+        if stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {
+            return false;
+        }
     }
+    true
 }
 
 /// Everything that routing a batch publishes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct Plan {
     deliveries: Vec<Outgoing>,
     records: Vec<Outgoing>,
@@ -128,6 +128,7 @@ impl Plan {
         let meta = event.meta.clone()?;
         let key = EventKey::new(&site, &envelope.source, &envelope.id);
         let candidate = Candidate { site: &site, event_type: &envelope.event_type, visibility };
+        let trace = process_trace(&envelope.event_type, event.trace);
         let matching = index.matching(candidate);
         let mut matched = Vec::with_capacity(matching.len());
         for subscription in matching {
@@ -137,7 +138,7 @@ impl Plan {
                 Outgoing::new(subject::delivery(lane, subscription.id, &key), event.payload.clone())
                     .id(&delivery.to_string())
                     .meta(&Meta { attempt: 1, parked: 0, ..meta.clone() })
-                    .trace(event.trace),
+                    .trace(trace),
             );
         }
         let skipped = index
@@ -164,6 +165,23 @@ impl Plan {
     }
 }
 
+/// The trace of an event that is routed: at a span of its own if traces are exported, as it came otherwise.
+fn process_trace(event_type: &str, cause: Option<TraceContext>) -> Option<TraceContext> {
+    let span = tracing::debug_span!(
+        target: "slipstream::span",
+        "process event",
+        otel.kind = "consumer",
+        messaging.system = "nats",
+        messaging.operation.type = "process",
+        messaging.destination.template = "events.{visibility}.{lane}.{site}.{type}",
+        cloudevents.event_type = event_type,
+    );
+    if let Some(cause) = cause {
+        trace::set_parent(&span, cause);
+    }
+    trace::of_span(&span).or(cause)
+}
+
 /// Bytes of one record: a message holds at most 1 MiB, and callers' text may double when it is escaped.
 const RECORD_BYTES_MAX: usize = 400 * 1024;
 
@@ -172,9 +190,10 @@ fn records(site: &Slug, events: Vec<RoutedEvent>) -> Vec<Outgoing> {
     let mut records = Vec::new();
     let mut chunk = Vec::with_capacity(events.len());
     let mut bytes = 0;
-    for event in events {
+    for event in events.into_iter().flat_map(split) {
         let text = event.source.len() + event.id.len() + event.event_type.len();
-        let size = 400 + text + event.subject.as_ref().map_or(0, String::len) + 120 * event.matched.len();
+        let lists = 150 * event.matched.len() + 100 * event.skipped.len();
+        let size = 400 + text + event.subject.as_ref().map_or(0, String::len) + lists;
         if bytes + size > RECORD_BYTES_MAX && !chunk.is_empty() {
             records.push(record(site.clone(), std::mem::take(&mut chunk)));
             bytes = 0;
@@ -184,6 +203,20 @@ fn records(site: &Slug, events: Vec<RoutedEvent>) -> Vec<Outgoing> {
     }
     records.push(record(site.clone(), chunk));
     records
+}
+
+/// Receivers of one event that one record names.
+const RECORD_MATCHED_MAX: usize = 2000;
+
+/// An event with very many receivers, as several records of it; each names some of them.
+fn split(mut event: RoutedEvent) -> Vec<RoutedEvent> {
+    let mut parts = Vec::with_capacity(1);
+    while event.matched.len() > RECORD_MATCHED_MAX {
+        let matched = event.matched.split_off(event.matched.len() - RECORD_MATCHED_MAX);
+        parts.push(RoutedEvent { matched, ..event.clone() });
+    }
+    parts.push(event);
+    parts
 }
 
 /// A record of events of one site, as a message.

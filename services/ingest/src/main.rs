@@ -1,21 +1,13 @@
 //! Ingest as a process of its own.
 
-use std::path::PathBuf;
-
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The publishing API of Slipstream.
-#[derive(clap::Parser)]
-#[command(version)]
-struct Arguments {
-    /// Configuration file (TOML). Variables `SLIPSTREAM__…` go before it.
-    #[arg(long)]
-    config: Option<PathBuf>,
-}
-
 fn main() -> anyhow::Result<()> {
-    let arguments = <Arguments as clap::Parser>::parse();
-    let config: slipstream_ingest::Config = slipstream_service::config::load(arguments.config.as_deref())?;
-    slipstream_service::main("ingest", &config.telemetry.clone(), slipstream_ingest::run(config))
+    slipstream_service::main(
+        env!("CARGO_PKG_NAME"),
+        "The publishing API of Slipstream",
+        |config: &slipstream_ingest::Config| &config.telemetry,
+        slipstream_ingest::run,
+    )
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use slipstream_core::config::{Permission, Site};
 use slipstream_core::event::http::{BinaryError, Mode, mode, parse_binary};
 use slipstream_core::event::{Event, json};
-use slipstream_core::limits::{BATCH_EVENTS_MAX, BODY_BYTES_MAX};
+use slipstream_core::limits::BODY_BYTES_MAX;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slipstream::{Accepted, accept, accept_batch};
 use slipstream_service::auth::{UnknownSite, authorize};
@@ -68,10 +68,6 @@ fn read_events(mode: Mode, parts: &Parts, body: &[u8], publisher: &Publisher<'_>
         Mode::Binary => one(read_binary(parts, body)?, publisher.site),
         Mode::Batched => {
             let events = json::parse_batch(body).map_err(invalid)?;
-            if events.len() > BATCH_EVENTS_MAX {
-                let detail = format!("a batch holds at most {BATCH_EVENTS_MAX} events");
-                return Err(Problem::new(ProblemKind::TooLarge, detail));
-            }
             Ok(accept_batch(events, publisher.site, publisher.account.kind)?)
         }
     }

@@ -1,10 +1,10 @@
 //! The command line.
 
-use std::env;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::environment::variable;
 use crate::{demo, listen, migrate, publish, up};
 
 /// CloudEvents in, signed webhooks out: durable, observable, yours.
@@ -60,7 +60,7 @@ impl DataDirArgument {
             return Ok(named.clone());
         }
         // An empty or relative value counts as none, says the specification of XDG_DATA_HOME.
-        let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
         absolute("XDG_DATA_HOME")
             .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
             .map(|data| data.join("slipstream"))

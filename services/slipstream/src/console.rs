@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 
+use crate::environment::variable;
+
 /// How a text stands out. Pad before painting: the codes have no width for the eye, but they have for `format!`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
@@ -45,8 +47,7 @@ impl Style {
 
 /// The convention of no-color.org, and terminals that cannot.
 fn wanted() -> bool {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
+    variable("NO_COLOR").is_none() && variable("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 /// Prints a line. A reader that has gone (`| head`) is no reason to stop what we do.

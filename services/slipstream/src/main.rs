@@ -8,6 +8,7 @@ mod credentials;
 mod data_dir;
 mod demo;
 mod embedded;
+mod environment;
 mod events;
 mod listen;
 mod migrate;

@@ -2,7 +2,6 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use sea_orm::{ConnectionTrait as _, Statement};
 use slipstream_store::{DatabaseConfig, Store};
 
 use crate::console::{Style, say};
@@ -18,10 +17,10 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let config = DatabaseConfig { url: arguments.database_url, ..DatabaseConfig::default() };
     let store = Store::connect(&config).await.context("cannot open the database")?;
-    // There is no such table before the first migration.
-    let before = applied(&store).await.unwrap_or_default();
+    let read = "cannot read which migrations the database has";
+    let before = store.applied_migrations().await.context(read)?;
     store.migrate().await.context("cannot bring the tables up to date; nothing was changed")?;
-    let after = applied(&store).await.context("cannot read which migrations the database has")?;
+    let after = store.applied_migrations().await.context(read)?;
     for name in after.iter().filter(|name| !before.contains(name)) {
         say(format_args!("{}  {name}", Style::Good.paint("applied")));
     }
@@ -30,13 +29,4 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         new => say(format_args!("The tables are up to date: {new} applied, {} in all.", after.len())),
     }
     Ok(())
-}
-
-/// The migrations that the database has, in order.
-async fn applied(store: &Store) -> anyhow::Result<Vec<String>> {
-    let connection = store.connection();
-    let sql = "SELECT version FROM seaql_migrations ORDER BY version";
-    let statement = Statement::from_string(connection.get_database_backend(), sql);
-    let rows = connection.query_all_raw(statement).await?;
-    Ok(rows.iter().map(|row| row.try_get("", "version")).collect::<Result<_, _>>()?)
 }

@@ -140,7 +140,7 @@ fn id(arguments: &Arguments, number: u32) -> String {
     match &arguments.id {
         Some(id) if arguments.count == 1 => id.clone(),
         Some(id) => format!("{id}-{number}"),
-        None => uuid::Uuid::now_v7().to_string(),
+        None => clock::new_uuid().to_string(),
     }
 }
 

@@ -44,6 +44,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let store = Store::connect(&config.database).await.context("cannot open the database")?;
     store.migrate().await.context("cannot migrate the database")?;
     let bus = Bus::connect(&config.bus).await.context("cannot use the bus")?;
+    slipstream_service::watch_bus(ctx, "registry.bus", &bus);
     let bucket = bus.config_bucket().await.context("cannot open the config bucket")?;
     let registry = Registry::new(store, bucket, bus.publisher(StreamName::Outcomes));
 

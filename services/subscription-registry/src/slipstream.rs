@@ -15,10 +15,9 @@ use slipstream_core::config::{Account, EndpointState, Permission, Site, Subscrip
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::problem::{Problem, ProblemKind};
-use slipstream_service::ApiError;
 use slipstream_service::auth::{UnknownSite, authorize};
+use slipstream_service::{ApiError, clock};
 use slipstream_store::subscriptions::Owner;
-use uuid::Uuid;
 
 use self::body::{Details, WebhookSubscription};
 use crate::keys;
@@ -70,7 +69,7 @@ async fn subscribe(
     let wanted = body.check(&caller.feature, &state.targets)?;
     let wanted = Subscription {
         // Time-ordered, so that lists by id are lists by age. Kept out when there is a subscription already.
-        id: SubscriptionId(Uuid::now_v7()),
+        id: SubscriptionId(clock::new_uuid()),
         surface: Surface::Slipstream,
         site: caller.site.slug.clone(),
         feature: caller.feature,

@@ -18,6 +18,8 @@ pub struct Settings {
     pub retry_schedule_ms: Vec<u64>,
     /// How long a delivery stays with a dispatcher that died. Default here: as in production, 90 s.
     pub delivery_lease: Duration,
+    /// How long an outcome stays with an activity log that died. Default here: 2 s, in production 60 s.
+    pub record_lease: Duration,
     /// How long ingest tries to store an event before it answers 503. Default here: as in production, 5 s.
     pub publish_deadline: Duration,
     /// Which targets subscriptions may name.
@@ -31,6 +33,7 @@ impl Default for Settings {
         Self {
             retry_schedule_ms: vec![0, 100, 200],
             delivery_lease: Duration::from_secs(90),
+            record_lease: Duration::from_secs(2),
             publish_deadline: Duration::from_secs(5),
             subscription_targets: Targets::Loopback,
             delivery_targets: Targets::Loopback,
@@ -85,9 +88,11 @@ impl Settings {
     fn toml(&self, service: Service, nats_url: &str) -> String {
         let mut text = format!(
             "[http]\ndrain_min = \"0s\"\nconnections_per_address_max = 10000\n\
-             [bus]\nurl = \"{nats_url}\"\npublish_deadline_ms = {}\ndelivery_lease_ms = {}\n",
+             [bus]\nurl = \"{nats_url}\"\npublish_deadline_ms = {}\ndelivery_lease_ms = {}\n\
+             record_lease_ms = {}\n",
             self.publish_deadline.as_millis(),
             self.delivery_lease.as_millis(),
+            self.record_lease.as_millis(),
         );
         match service {
             Service::Registry => text.push_str(self.subscription_targets.toml()),

@@ -1,20 +1,17 @@
 //! The parameters of a list, checked: whatever is wrong is named, and nothing is ignored.
 
-use std::str::FromStr;
-
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::DeliveryId;
-use slipstream_core::limits::PAGE_ROWS_MAX;
-use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_core::problem::Problem;
+use slipstream_service::list::{
+    LIMIT_DEFAULT, Pairs, bad_cursor, bad_parameter, each_once, parse, parse_limit, unknown_parameter,
+};
 use slipstream_store::activity::Filter;
 
 use super::delivery_id;
 
-/// Names and values as they stand in the query.
-pub(super) type Pairs = Vec<(String, String)>;
-
-/// Rows of a page unless asked for otherwise.
-const LIMIT_DEFAULT: usize = 50;
+/// Every parameter, in words.
+const KNOWN: &str = "state, site, subscription, type, eventId, since, until, limit and cursor";
 
 /// What a list is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,14 +29,7 @@ impl ListParameters {
     /// 400 naming the first parameter that is unknown, given twice, or has a value that does not fit.
     pub(super) fn parse(pairs: Pairs, states: &[DeliveryState]) -> Result<Self, Problem> {
         let mut parameters = Self { filter: Filter::default(), limit: LIMIT_DEFAULT, after: None };
-        let mut seen: Vec<String> = Vec::new();
-        for (name, value) in pairs {
-            if seen.contains(&name) {
-                return Err(bad(&name, "is given twice"));
-            }
-            parameters.set(&name, value, states)?;
-            seen.push(name);
-        }
+        each_once(pairs, |name, value| parameters.set(name, value, states))?;
         Ok(parameters)
     }
 
@@ -53,39 +43,20 @@ impl ListParameters {
             "eventId" => filter.event_id = Some(text(name, value)?),
             "since" => filter.since = Some(parse(name, &value, "must be an RFC 3339 timestamp")?),
             "until" => filter.until = Some(parse(name, &value, "must be an RFC 3339 timestamp")?),
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
-                self.limit = limit.ok_or_else(|| bad(name, &format!("must be a number from 1 to {PAGE_ROWS_MAX}")))?;
-            }
-            "cursor" => {
-                let after = delivery_id(&value).ok_or_else(|| bad(name, "must be the `next` of an earlier answer"))?;
-                self.after = Some(after);
-            }
-            _ => {
-                let known = "state, site, subscription, type, eventId, since, until, limit and cursor";
-                return Err(bad(name, &format!("is not known; known are {known}")));
-            }
+            "limit" => self.limit = parse_limit(&value)?,
+            "cursor" => self.after = Some(delivery_id(&value).ok_or_else(bad_cursor)?),
+            _ => return Err(unknown_parameter(name, KNOWN)),
         }
         Ok(())
     }
 }
 
-fn bad(name: &str, problem: &str) -> Problem {
-    // The name may be a stranger's: enough of it to be recognised.
-    let name: String = name.chars().take(64).collect();
-    Problem::new(ProblemKind::BadRequest, format!("query parameter `{name}` {problem}"))
-}
-
-fn parse<T: FromStr>(name: &str, value: &str, rule: &str) -> Result<T, Problem> {
-    value.parse().map_err(|_| bad(name, rule))
-}
-
 /// A text that an attribute may have: no NUL, which PostgreSQL does not take (SPEC 3.1), and not empty.
 fn text(name: &str, value: String) -> Result<String, Problem> {
     if value.is_empty() {
-        Err(bad(name, "must not be empty"))
+        Err(bad_parameter(name, "must not be empty"))
     } else if value.contains('\0') {
-        Err(bad(name, "must not contain NUL"))
+        Err(bad_parameter(name, "must not contain NUL"))
     } else {
         Ok(value)
     }
@@ -96,7 +67,7 @@ fn parse_states(name: &str, value: &str, allowed: &[DeliveryState]) -> Result<Ve
     for part in value.split(',') {
         let state = DeliveryState::from_name(part).filter(|state| allowed.contains(state)).ok_or_else(|| {
             let names: Vec<_> = allowed.iter().map(|state| state.as_str()).collect();
-            bad(name, &format!("must be one or several of {}", names.join(", ")))
+            bad_parameter(name, &format!("must be one or several of {}", names.join(", ")))
         })?;
         if !states.contains(&state) {
             states.push(state);

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use metrics::{counter, histogram};
 use slipstream_bus::{Outgoing, Publisher, subject};
 use slipstream_core::answer::Answer;
@@ -14,9 +15,10 @@ use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, af
 use slipstream_core::retry::RetrySchedule;
 use slipstream_core::signing;
 use slipstream_core::timestamp::Timestamp;
-use slipstream_service::{Directory, clock, names};
+use slipstream_service::{Directory, clock, names, trace};
 use slipstream_webhook::{AddressPolicy, Client, PreparedHeaders, Target, WebhookRequest};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::endpoint::{Endpoints, Next, Park, Prepared, PreparedKey};
 use super::record::Recorder;
@@ -24,6 +26,9 @@ use super::work::Work;
 
 /// Pause before a schedule that the bus did not take is published again.
 const REPEAT_PAUSE: Duration = Duration::from_millis(200);
+/// How often a delivery whose subscription we do not know is looked at again before it is cancelled.
+const UNKNOWN_LOOKS: u32 = 2;
+const UNKNOWN_LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What every attempt needs.
 pub(crate) struct Worker {
@@ -35,6 +40,8 @@ pub(crate) struct Worker {
     pub(crate) work: Publisher,
     pub(crate) outcomes: Publisher,
     pub(crate) recorder: Recorder,
+    /// How long a delivery may have been in hand when its attempt starts: well below its lease.
+    pub(crate) stale_after: Duration,
     pub(crate) stop: CancellationToken,
 }
 
@@ -45,12 +52,7 @@ impl Worker {
         let mut took = self.attempt(work).await;
         loop {
             match self.endpoints.finished(subscription, took.take()) {
-                Next::Attempt(work) if self.stop.is_cancelled() => {
-                    work.ack.hand_back().await;
-                    for work in self.endpoints.drain(subscription) {
-                        work.ack.hand_back().await;
-                    }
-                }
+                Next::Attempt(work) if self.stop.is_cancelled() => work.ack.hand_back().await,
                 Next::Attempt(work) => took = self.attempt(work).await,
                 Next::Park(work, park) => self.park(work, park).await,
                 Next::Nothing => return,
@@ -60,8 +62,19 @@ impl Worker {
 
     /// Makes one attempt if the gate is open, and settles the delivery either way. How long the request took.
     async fn attempt(&self, work: Work) -> Option<Duration> {
+        if work.taken_at.elapsed() > self.stale_after {
+            return None; // the server hands it out again, here or elsewhere; two at once must not be
+        }
         let snapshot = self.directory.load();
         let subscription = snapshot.subscriptions().get(work.subscription);
+        if subscription.is_none() && work.meta.parked < UNKNOWN_LOOKS {
+            // Perhaps it is only new, and we have not heard of it.
+            let now = clock::now();
+            let park = Park::until(now.after(UNKNOWN_LOOK_EVERY), now, Reason::SubscriptionRemoved);
+            drop(snapshot);
+            self.park(work, park).await;
+            return None;
+        }
         let open = match gate(subscription.map(AsRef::as_ref), work.meta.expires_at, clock::now()) {
             Gate::End(state, reason) => Err((state, reason)),
             Gate::Open => subscription
@@ -73,7 +86,8 @@ impl Worker {
             Err((state, reason)) => {
                 let surface = subscription.map_or(Surface::Slipstream, |subscription| subscription.surface);
                 let outcome = work.outcome(state, Some(reason));
-                self.recorder.record(surface, work.subscription, outcome, work.ack).await;
+                drop(snapshot);
+                self.recorder.record_last((surface, work.subscription), outcome, work.ack).await;
                 return None;
             }
         };
@@ -90,6 +104,7 @@ impl Worker {
         let Ok(target) = &prepared.target else {
             return Answer::error(slipstream_core::answer::ErrorCode::TargetNotAllowed);
         };
+        let span = send_span(work);
         let webhook_id = work.delivery.webhook_id();
         let seconds = now.as_seconds();
         let is_in_force = |key: &&PreparedKey| key.until.is_none_or(|until| until > now);
@@ -102,13 +117,14 @@ impl Worker {
             timestamp_seconds: seconds,
             signature: Some(signature),
             headers: &prepared.headers,
-            traceparent: work.trace.map(|trace| trace.child(rand::random())),
+            traceparent: trace::of_span(&span).or_else(|| work.trace.map(|trace| trace.child(rand::random()))),
             body: work.body.clone(),
         };
-        self.client.send(request).await
+        self.client.send(request).instrument(span).await
     }
 
-    /// Publishes what follows an attempt: the schedule of the next one first, then the record of this one (N10).
+    /// Publishes what follows an attempt: first its record (N10), then the schedule of the next one if there is one,
+    /// then the acknowledgement.
     async fn settle(
         &self,
         work: Work,
@@ -122,7 +138,7 @@ impl Worker {
         let attempted = Attempted { number, answer: &answer, ended_at };
         let (next, slow) = after_attempt(subscription.surface, &self.schedule, attempted, rand::random());
         match slow {
-            Some(asked) => self.endpoints.slow(subscription.id, asked, ended_at),
+            Some(asked) => self.endpoints.slow(subscription.id, asked, started_at, ended_at),
             None if answer.result.is_ok_and(|status| status < 300) => self.endpoints.took(subscription.id),
             None => {}
         }
@@ -137,24 +153,28 @@ impl Worker {
             error: answer.result.err(),
             response: (!answer.body.is_empty()).then(|| STANDARD.encode(&answer.body)),
         };
-        let outcome = match next {
+        let recipient = (subscription.surface, subscription.id);
+        match next {
             delivery::Next::End { state, reason, disable } => {
                 if disable {
                     self.endpoints.gone(subscription.id, subscription.revision);
-                    self.disable(subscription).await;
+                    if !self.disable(subscription).await {
+                        return;
+                    }
                 }
-                work.attempted(state, reason, attempt)
+                let outcome = work.attempted(state, reason, attempt);
+                self.recorder.record_last(recipient, outcome, work.ack).await;
             }
             delivery::Next::Retry { at } => {
-                let meta = Meta { attempt: number + 1, parked: 0, ..work.meta.clone() };
-                if !self.schedule_again(&work, &meta, at).await {
-                    return; // stopping; the message comes again, and so does the attempt
-                }
                 let outcome = work.attempted(DeliveryState::RetryWait, None, attempt);
-                contract::Outcome { next_attempt_at: Some(at), ..outcome }
+                let outcome = contract::Outcome { next_attempt_at: Some(at), ..outcome };
+                let meta = Meta { attempt: number + 1, parked: 0, ..work.meta.clone() };
+                // Told to stop before both are done, the message comes again, and so does the attempt.
+                if self.recorder.record(recipient, outcome).await && self.schedule_again(&work, &meta, at).await {
+                    work.ack.ack().await;
+                }
             }
-        };
-        self.recorder.record(subscription.surface, subscription.id, outcome, work.ack).await;
+        }
     }
 
     /// Puts a delivery off without an attempt.
@@ -163,41 +183,60 @@ impl Worker {
         if !self.schedule_again(&work, &meta, park.at).await {
             return;
         }
+        work.ack.ack().await;
         counter!(names::DELIVERIES_PARKED, "reason" => park.reason.as_str()).increment(1);
         let outcome = work.outcome(work.waiting_state(), Some(park.reason));
         let outcome = contract::Outcome { next_attempt_at: Some(park.at), ..outcome };
-        self.recorder.record(Surface::Slipstream, work.subscription, outcome, work.ack).await;
+        self.recorder.note((Surface::Slipstream, work.subscription), outcome).await;
     }
 
     /// Has the bus hand the delivery out again at `at`; tries until it does. False if told to stop meanwhile.
     async fn schedule_again(&self, work: &Work, meta: &Meta, at: Timestamp) -> bool {
-        loop {
-            // No message id: the subject alone says which delivery it is, and a second schedule replaces the first.
-            match self.work.publish(work.again(meta, at, clock::now())).await {
-                Ok(ack) if !ack.duplicate => return true,
-                Ok(_) => tracing::error!(delivery.id = %work.delivery, "a schedule was taken for a repeat"),
-                Err(error) => tracing::warn!(delivery.id = %work.delivery, %error, "scheduling again"),
-            }
+        // A repeat means that an earlier try, or an earlier life of this process, has done it.
+        while let Err(error) = self.work.publish(work.again(meta, at, clock::now())).await {
+            tracing::warn!(delivery.id = %work.delivery, %error, "scheduling again");
             if self.stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {
                 return false;
             }
         }
+        true
     }
 
-    /// Tells the registry that the receiver answered 410. Until its record is changed, this replica remembers.
-    async fn disable(&self, subscription: &Subscription) {
+    /// Tells the registry that the receiver answered 410; tries until it is told. Until its record has changed, this
+    /// replica remembers. False if told to stop meanwhile: then the attempt comes again, and so does its 410.
+    async fn disable(&self, subscription: &Subscription) -> bool {
         let changed = EndpointChanged {
             subscription: subscription.id,
             at: clock::now(),
             change: EndpointChange::Disabled(DisabledReason::Gone),
         };
-        let payload = serde_json::to_vec(&changed).expect("messages serialise");
-        let message = Outgoing::new(subject::endpoint(subscription.surface, subscription.id), payload.into());
-        if let Err(error) = self.outcomes.publish(message).await {
-            // The next delivery to this endpoint will find it gone again.
-            tracing::warn!(subscription.id = %subscription.id, %error, "cannot tell that the endpoint is gone");
+        let payload = Bytes::from(serde_json::to_vec(&changed).expect("messages serialise"));
+        let subject = subject::endpoint(subscription.surface, subscription.id);
+        while let Err(error) = self.outcomes.publish(Outgoing::new(subject.clone(), payload.clone())).await {
+            tracing::warn!(subscription.id = %subscription.id, %error, "telling again that the endpoint is gone");
+            if self.stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {
+                return false;
+            }
         }
+        true
     }
+}
+
+/// The span of one attempt; its id goes out as the webhook's `traceparent`. Nothing unless traces are exported.
+fn send_span(work: &Work) -> Span {
+    let span = tracing::debug_span!(
+        target: "slipstream::span",
+        "send webhook",
+        otel.kind = "client",
+        http.request.method = "POST",
+        http.request.resend_count = work.meta.attempt - 1,
+        subscription.id = %work.subscription,
+        delivery.id = %work.delivery,
+    );
+    if let Some(cause) = work.trace {
+        trace::set_parent(&span, cause);
+    }
+    span
 }
 
 fn status_class(status: u16) -> &'static str {

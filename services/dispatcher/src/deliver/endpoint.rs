@@ -1,35 +1,37 @@
 //! What a dispatcher keeps of each endpoint, to be fair to the others (DESIGN 4 "Isolate").
 //!
-//! An endpoint takes a few attempts at once. What comes above that queues here, but only as long as it would be
-//! served soon, judged by how long attempts there take; the rest goes back to the bus as a schedule whose delay grows
-//! with the number parked. An endpoint that asked for less (429, 502, 503, 504) takes nothing until then. All of it is
-//! per replica and forgotten at a restart: it makes us fair, it is not what makes us correct.
+//! An endpoint takes a few attempts at once. What comes above that queues here while it would be served soon, judged by
+//! how long attempts there take: much at a receiver that answers quickly, next to nothing at one that does not or is
+//! not known yet. The rest goes back to the bus as a schedule, each time for longer. An endpoint that asked for less
+//! (429, 502, 503, 504) takes nothing until then. All of it is per replica and forgotten at a restart: it makes us
+//! fair, it is not what makes us correct.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
-use slipstream_bus::{Bus, subject};
 use slipstream_core::config::Subscription;
 use slipstream_core::delivery::{Reason, SlowDown};
 use slipstream_core::ids::SubscriptionId;
-use slipstream_core::lane::Lane;
 use slipstream_core::retry::slow_down;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{Directory, clock};
 use slipstream_webhook::{PreparedHeaders, Target, TargetRefused};
 use tokio_util::sync::CancellationToken;
 
+use super::pick::pick_order;
 use super::work::Work;
 
-/// The longest that a delivery should have to queue here for a receiver that answers slowly.
+/// Mean duration of an attempt up to which a receiver counts as quick.
+const QUICK_MEAN_MAX: Duration = Duration::from_millis(50);
+/// Deliveries that may queue here for a quick receiver: a quarter of what a lane may have unacknowledged. If its queue
+/// is full, we are the busy ones, and going by way of the bus would only make us busier.
+const QUICK_QUEUE_LEN_MAX: usize = 1024;
+/// The longest that a delivery should have to queue here for any other receiver.
 const SLOW_QUEUE_WAIT_MAX: Duration = Duration::from_millis(500);
-/// The same for one that answers quickly: if a queue forms there, it is because we are busy, and going by way of the
-/// bus would only make us busier. No queue is longer than what the lanes may have unacknowledged.
-const QUICK_QUEUE_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Mean duration of an attempt up to which a receiver counts as quick, in microseconds.
-const QUICK_MEAN_US_MAX: u64 = 50_000;
+/// What an attempt is taken to last before the first one has ended.
+const MEAN_AT_FIRST: Duration = Duration::from_millis(100);
 /// The least and the most that a parked delivery waits.
 const PARK_MIN: Duration = Duration::from_secs(1);
 const PARK_MAX: Duration = Duration::from_mins(10);
@@ -48,10 +50,8 @@ pub(crate) struct Endpoints {
 struct Endpoint {
     in_flight: usize,
     queue: Queue,
-    /// Mean duration of an attempt, in microseconds.
-    mean_us: u64,
-    /// Deliveries that went back to the bus and have not come again.
-    parked: u32,
+    /// Mean duration of an attempt, in microseconds; none before the first has ended.
+    mean_us: Option<u64>,
     slowed_until: Option<Timestamp>,
     slowed_in_a_row: u32,
     /// The revision at which this endpoint answered 410; the registry's own record follows.
@@ -59,21 +59,25 @@ struct Endpoint {
     prepared: Option<Arc<Prepared>>,
 }
 
-/// Deliveries waiting here, the most urgent lane first.
+/// Deliveries waiting here. The lanes are asked in the order of [`pick_order`].
 #[derive(Debug, Default)]
-struct Queue([VecDeque<Work>; 3]);
+struct Queue {
+    lanes: [VecDeque<Work>; 3],
+    picks: u32,
+}
 
 impl Queue {
     fn len(&self) -> usize {
-        self.0.iter().map(VecDeque::len).sum()
+        self.lanes.iter().map(VecDeque::len).sum()
     }
 
     fn push(&mut self, work: Work) {
-        self.0[work.lane as usize].push_back(work);
+        self.lanes[work.lane as usize].push_back(work);
     }
 
     fn pop(&mut self) -> Option<Work> {
-        Lane::ALL.iter().find_map(|lane| self.0[*lane as usize].pop_front())
+        self.picks = self.picks.wrapping_add(1);
+        pick_order(self.picks).iter().find_map(|lane| self.lanes[*lane as usize].pop_front())
     }
 }
 
@@ -88,11 +92,22 @@ pub(crate) enum Admission {
     Park(Work, Park),
 }
 
+/// A quick receiver's queue is full: there will be room in a moment. Holds the delivery that has none.
+#[derive(Debug)]
+pub(crate) struct Full(pub(crate) Work);
+
 /// How long a delivery is put off without an attempt, and why.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Park {
     pub(crate) at: Timestamp,
     pub(crate) reason: Reason,
+}
+
+impl Park {
+    /// Up to a fifth of the wait later than `until`, so that not all come at once.
+    pub(crate) fn until(until: Timestamp, now: Timestamp, reason: Reason) -> Self {
+        Self { at: until.after(until.since(now).mul_f64(0.2 * rand::random::<f64>())), reason }
+    }
 }
 
 /// Everything about a subscription that an attempt needs, made once per revision.
@@ -125,31 +140,39 @@ impl Endpoints {
     }
 
     /// Decides what happens to a delivery that came due.
-    pub(crate) fn admit(&self, work: Work) -> Admission {
+    ///
+    /// # Errors
+    /// If it would have to wait for us and not for the receiver: ask again soon.
+    #[expect(
+        clippy::result_large_err,
+        reason = "it is handed back and asked with again; a box would cost every delivery"
+    )]
+    pub(crate) fn admit(&self, work: Work) -> Result<Admission, Full> {
         let endpoint = self.endpoint(work.subscription);
         let mut endpoint = lock(&endpoint);
         let now = clock::now();
-        if work.meta.parked > 0 {
-            endpoint.parked = endpoint.parked.saturating_sub(1);
-        }
         if let Some(until) = endpoint.slowed_until.filter(|until| *until > now) {
-            let park = endpoint.park(until, Reason::EndpointSlowed);
-            return Admission::Park(work, park);
+            return Ok(Admission::Park(work, Park::until(until, now, Reason::EndpointSlowed)));
         }
         if endpoint.in_flight < self.in_flight_max {
             endpoint.in_flight += 1;
-            return Admission::Start(work);
+            return Ok(Admission::Start(work));
         }
         let queued = endpoint.queue.len();
-        let wait = endpoint.serving_time(queued + 1, self.in_flight_max);
-        if wait <= endpoint.queue_wait_max() {
+        if endpoint.may_queue(queued + 1, self.in_flight_max) {
             endpoint.queue.push(work);
-            return Admission::Queued;
+            return Ok(Admission::Queued);
         }
-        // Long enough that those parked before are served first.
-        let wait = endpoint.serving_time(queued + endpoint.parked as usize + 1, self.in_flight_max);
-        let park = endpoint.park(now.after(wait.clamp(PARK_MIN, PARK_MAX)), Reason::EndpointBusy);
-        Admission::Park(work, park)
+        if endpoint.is_quick() {
+            return Err(Full(work));
+        }
+        let park = endpoint.park(&work, self.in_flight_max, now);
+        Ok(Admission::Park(work, park))
+    }
+
+    /// A quick receiver's queue has stayed full: something is wrong with it after all.
+    pub(crate) fn stalled(&self, subscription: SubscriptionId) {
+        lock(&self.endpoint(subscription)).mean_us = None;
     }
 
     /// An attempt has ended. Hands out the next delivery waiting here, keeping the place in flight for it.
@@ -159,31 +182,42 @@ impl Endpoints {
         if let Some(took) = took {
             endpoint.observe(took);
         }
+        let queued = endpoint.queue.len();
         let Some(work) = endpoint.queue.pop() else {
-            endpoint.in_flight -= 1;
+            // Saturating: the entry may be a new one, if the subscription was forgotten in between.
+            endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
             return Next::Nothing;
         };
-        match endpoint.slowed_until.filter(|until| *until > clock::now()) {
-            Some(until) => Next::Park(work, endpoint.park(until, Reason::EndpointSlowed)),
-            None => Next::Attempt(work),
+        let now = clock::now();
+        if let Some(until) = endpoint.slowed_until.filter(|until| *until > now) {
+            return Next::Park(work, Park::until(until, now, Reason::EndpointSlowed));
         }
+        // It may have become slow since they were let in: then most of them are better off on the bus.
+        if endpoint.may_queue(queued, self.in_flight_max) {
+            return Next::Attempt(work);
+        }
+        let park = endpoint.park(&work, self.in_flight_max, now);
+        Next::Park(work, park)
     }
 
-    /// The endpoint asked for less. Until when it is left alone.
-    pub(crate) fn slow(&self, subscription: SubscriptionId, asked: SlowDown, now: Timestamp) {
+    /// The endpoint asked for less, in answer to an attempt that started at `started_at`. It is left alone as long as
+    /// it said; or for longer each time it asks again after having been left alone.
+    pub(crate) fn slow(&self, subscription: SubscriptionId, asked: SlowDown, started_at: Timestamp, now: Timestamp) {
         let endpoint = self.endpoint(subscription);
         let mut endpoint = lock(&endpoint);
-        let until = now.after(asked.asked.unwrap_or_else(|| slow_down(endpoint.slowed_in_a_row)));
-        endpoint.slowed_in_a_row = endpoint.slowed_in_a_row.saturating_add(1);
+        let asks_again = endpoint.slowed_until.is_none_or(|until| started_at >= until);
+        if asks_again {
+            endpoint.slowed_in_a_row = endpoint.slowed_in_a_row.saturating_add(1);
+        }
+        let until = now.after(asked.asked.unwrap_or_else(|| slow_down(endpoint.slowed_in_a_row.saturating_sub(1))));
         // The longest that was asked for stands.
         endpoint.slowed_until = endpoint.slowed_until.max(Some(until));
     }
 
-    /// The endpoint took a delivery: whatever it asked for before is over.
+    /// The endpoint took a delivery: the next time it asks for less without saying for how long, it is not for longer.
+    /// What it has asked for stands: the delivery may have started before.
     pub(crate) fn took(&self, subscription: SubscriptionId) {
-        let endpoint = self.endpoint(subscription);
-        let mut endpoint = lock(&endpoint);
-        (endpoint.slowed_in_a_row, endpoint.slowed_until) = (0, None);
+        lock(&self.endpoint(subscription)).slowed_in_a_row = 0;
     }
 
     /// The endpoint answered 410 while the subscription was at `revision`.
@@ -211,10 +245,13 @@ impl Endpoints {
     }
 
     /// Everything that waits here, to be handed back at the end.
-    pub(crate) fn drain(&self, subscription: SubscriptionId) -> Vec<Work> {
-        let endpoint = self.endpoint(subscription);
-        let mut endpoint = lock(&endpoint);
-        std::iter::from_fn(|| endpoint.queue.pop()).collect()
+    pub(crate) fn drain(&self) -> Vec<Work> {
+        let mut drained = Vec::new();
+        for endpoint in &self.by_subscription {
+            let mut endpoint = lock(&endpoint);
+            drained.extend(std::iter::from_fn(|| endpoint.queue.pop()));
+        }
+        drained
     }
 }
 
@@ -230,28 +267,39 @@ pub(crate) enum Next {
 }
 
 impl Endpoint {
-    /// How long it takes until `count` deliveries have been served.
-    fn serving_time(&self, count: usize, in_flight_max: usize) -> Duration {
-        Duration::from_micros(self.mean_us.saturating_mul(count as u64) / in_flight_max as u64)
+    fn mean(&self) -> Duration {
+        self.mean_us.map_or(MEAN_AT_FIRST, Duration::from_micros)
     }
 
-    const fn queue_wait_max(&self) -> Duration {
-        if self.mean_us <= QUICK_MEAN_US_MAX { QUICK_QUEUE_WAIT_MAX } else { SLOW_QUEUE_WAIT_MAX }
+    fn is_quick(&self) -> bool {
+        self.mean() <= QUICK_MEAN_MAX
+    }
+
+    /// Whether a queue of `count` is short enough.
+    fn may_queue(&self, count: usize, in_flight_max: usize) -> bool {
+        if self.is_quick() {
+            count <= QUICK_QUEUE_LEN_MAX
+        } else {
+            self.serving_time(count, in_flight_max) <= SLOW_QUEUE_WAIT_MAX
+        }
+    }
+
+    /// How long it takes until `count` deliveries have been served.
+    fn serving_time(&self, count: usize, in_flight_max: usize) -> Duration {
+        self.mean().saturating_mul(count as u32) / in_flight_max as u32
     }
 
     fn observe(&mut self, took: Duration) {
         let took = took.as_micros() as u64;
-        self.mean_us = match self.mean_us {
-            0 => took,
-            mean => mean - (mean >> MEAN_SHIFT) + (took >> MEAN_SHIFT),
-        };
+        self.mean_us = Some(self.mean_us.map_or(took, |mean| mean - (mean >> MEAN_SHIFT) + (took >> MEAN_SHIFT)));
     }
 
-    /// Counts one more parked; up to a fifth later than `until`, so that they do not all come at once.
-    fn park(&mut self, until: Timestamp, reason: Reason) -> Park {
-        self.parked = self.parked.saturating_add(1);
-        let span = until.since(clock::now()).mul_f64(0.2 * rand::random::<f64>());
-        Park { at: until.after(span), reason }
+    /// Twice as long each time the same delivery is put off, so that the many that wait for a slow receiver come back
+    /// ever more rarely; the count travels with the message, not with us.
+    fn park(&self, work: &Work, in_flight_max: usize, now: Timestamp) -> Park {
+        let doubled = PARK_MIN.saturating_mul(1 << work.meta.parked.min(10));
+        let wait = doubled.max(self.serving_time(self.queue.len() + 1, in_flight_max)).min(PARK_MAX);
+        Park::until(now.after(wait), now, Reason::EndpointBusy)
     }
 }
 
@@ -260,32 +308,20 @@ fn lock(endpoint: &Mutex<Endpoint>) -> MutexGuard<'_, Endpoint> {
     endpoint.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Forgets endpoints whose subscription is gone, and cancels what waits for them on the bus.
+/// Forgets endpoints whose subscription is gone.
 pub(crate) async fn watch(
     endpoints: Arc<Endpoints>,
     directory: Directory,
-    bus: Bus,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut changes = directory.changed();
     while stop.run_until_cancelled(changes.changed()).await.is_some_and(|change| change.is_ok()) {
         let snapshot = directory.load();
-        let known: Vec<_> = endpoints.by_subscription.iter().map(|entry| *entry.key()).collect();
-        for subscription in known.into_iter().filter(|id| snapshot.subscriptions().get(*id).is_none()) {
-            // Whatever of it is due ends at the gate; what waits would do so too, only later.
-            match bus.cancel_schedules(&subject::waiting_of(subscription)).await {
-                Ok(0) => {}
-                Ok(cancelled) => tracing::info!(subscription.id = %subscription, cancelled, "subscription removed"),
-                Err(error) => {
-                    tracing::warn!(subscription.id = %subscription, %error, "cannot cancel what waits");
-                    continue;
-                }
-            }
-            endpoints.by_subscription.remove_if(&subscription, |_, endpoint| {
-                let endpoint = lock(endpoint);
-                endpoint.in_flight == 0 && endpoint.queue.len() == 0
-            });
-        }
+        endpoints.by_subscription.retain(|subscription, endpoint| {
+            let endpoint = lock(endpoint);
+            let is_in_use = endpoint.in_flight > 0 || endpoint.queue.len() > 0;
+            is_in_use || snapshot.subscriptions().get(*subscription).is_some()
+        });
     }
     Ok(())
 }
@@ -302,17 +338,47 @@ mod tests {
         for _ in 0..64 {
             endpoint.observe(Duration::from_millis(1));
         }
-        assert!(endpoint.serving_time(8, 8) < Duration::from_millis(10), "{}", endpoint.mean_us);
+        assert!(endpoint.serving_time(8, 8) < Duration::from_millis(10), "{:?}", endpoint.mean());
+    }
+
+    #[test]
+    fn much_queues_for_a_quick_receiver_and_little_for_another() {
+        let longest = |endpoint: &Endpoint| (1..5000).take_while(|count| endpoint.may_queue(*count, 8)).count();
+        let mut endpoint = Endpoint::default();
+        assert_eq!(longest(&endpoint), 40, "not known yet: 500 ms at 100 ms each, eight at once");
+        endpoint.observe(Duration::from_millis(1));
+        assert_eq!(longest(&endpoint), QUICK_QUEUE_LEN_MAX);
+        endpoint.mean_us = Some(2_000_000);
+        assert_eq!(longest(&endpoint), 2);
     }
 
     #[test]
     fn parked_deliveries_never_come_before_their_time() {
-        let mut endpoint = Endpoint::default();
-        let until = clock::now().after(Duration::from_secs(10));
+        let now = clock::now();
+        let until = now.after(Duration::from_secs(10));
         for _ in 0..100 {
-            let park = endpoint.park(until, Reason::EndpointBusy);
+            let park = Park::until(until, now, Reason::EndpointBusy);
             assert!(park.at >= until && park.at <= until.after(Duration::from_secs(2)));
         }
-        assert_eq!(endpoint.parked, 100);
+    }
+
+    #[test]
+    fn many_answers_of_one_outage_slow_the_endpoint_once() {
+        let endpoints = Endpoints::new(8);
+        let subscription = SubscriptionId(uuid::Uuid::nil());
+        let start = clock::now();
+        let asked = SlowDown { asked: None };
+        for _ in 0..8 {
+            endpoints.slow(subscription, asked, start, start.after(Duration::from_millis(5)));
+        }
+        let slowed_until = || lock(&endpoints.endpoint(subscription)).slowed_until.unwrap();
+        assert_eq!(slowed_until(), start.after(Duration::from_millis(10_005)));
+        // Asked again by an attempt made after that: twice as long.
+        let later = slowed_until();
+        endpoints.slow(subscription, asked, later, later);
+        assert_eq!(slowed_until(), later.after(Duration::from_secs(20)));
+        // A success in between says nothing about what was asked for.
+        endpoints.took(subscription);
+        assert_eq!(slowed_until(), later.after(Duration::from_secs(20)));
     }
 }

@@ -12,7 +12,7 @@ use slipstream_bus::{Bus, Outgoing, Publisher, subject};
 use slipstream_core::config::Surface;
 use slipstream_core::contract::{Outcome, Outcomes};
 use slipstream_core::ids::SubscriptionId;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Outcomes of one commit.
@@ -32,12 +32,22 @@ pub(crate) struct Recorder {
     queue: mpsc::Sender<Entry>,
 }
 
-/// An outcome, and what to acknowledge when it is durable.
+/// An outcome, and what to do when it is durable.
 struct Entry {
     surface: Surface,
     subscription: SubscriptionId,
     outcome: Outcome,
-    ack: Acknowledger,
+    then: Then,
+}
+
+/// What to do when an outcome is durable.
+enum Then {
+    /// Acknowledge its delivery.
+    Acknowledge(Acknowledger),
+    /// Tell whoever waits for it.
+    Tell(oneshot::Sender<()>),
+    /// Nothing.
+    Nothing,
 }
 
 impl Recorder {
@@ -57,19 +67,31 @@ impl Recorder {
         (Self { queue }, record_all)
     }
 
-    /// Records an outcome and then acknowledges the delivery. Returns when it is queued.
-    pub(crate) async fn record(
-        &self,
-        surface: Surface,
-        subscription: SubscriptionId,
-        outcome: Outcome,
-        ack: Acknowledger,
-    ) {
-        let entry = Entry { surface, subscription, outcome, ack };
+    /// Records the last outcome of a delivery and then acknowledges it. Returns when it is queued.
+    pub(crate) async fn record_last(&self, to: Recipient, outcome: Outcome, ack: Acknowledger) {
+        self.enqueue(to, outcome, Then::Acknowledge(ack)).await;
+    }
+
+    /// Records an outcome and waits until it is durable. False if we are stopping and it is not.
+    pub(crate) async fn record(&self, to: Recipient, outcome: Outcome) -> bool {
+        let (durable, is_durable) = oneshot::channel();
+        self.enqueue(to, outcome, Then::Tell(durable)).await;
+        is_durable.await.is_ok()
+    }
+
+    /// Notes something that the delivery's state does not depend on. Returns when it is queued.
+    pub(crate) async fn note(&self, to: Recipient, outcome: Outcome) {
+        self.enqueue(to, outcome, Then::Nothing).await;
+    }
+
+    async fn enqueue(&self, (surface, subscription): Recipient, outcome: Outcome, then: Then) {
         // Fails only when the loop has ended, after a stop: then the delivery comes again.
-        let _ = self.queue.send(entry).await;
+        let _ = self.queue.send(Entry { surface, subscription, outcome, then }).await;
     }
 }
+
+/// Whose delivery it is.
+pub(crate) type Recipient = (Surface, SubscriptionId);
 
 async fn run(mut entries: mpsc::Receiver<Entry>, outcomes: Publisher, stop: CancellationToken) {
     let in_flight = Arc::new(Semaphore::new(COMMITS_IN_FLIGHT));
@@ -89,24 +111,29 @@ async fn run(mut entries: mpsc::Receiver<Entry>, outcomes: Publisher, stop: Canc
 }
 
 async fn commit(batch: Vec<Entry>, publisher: &Publisher, stop: &CancellationToken) {
-    let mut acks = Vec::with_capacity(batch.len());
+    let mut thens = Vec::with_capacity(batch.len());
     let mut by_subscription: HashMap<(Surface, SubscriptionId), Vec<Outcome>> = HashMap::new();
-    for Entry { surface, subscription, outcome, ack } in batch {
+    for Entry { surface, subscription, outcome, then } in batch {
         by_subscription.entry((surface, subscription)).or_default().push(outcome);
-        acks.push(ack);
+        thens.push(then);
     }
     let messages: Vec<_> = by_subscription
         .into_iter()
         .flat_map(|((surface, subscription), outcomes)| messages(surface, subscription, outcomes))
         .collect();
-    while let Err(error) = publisher.publish_each(messages.clone()).await {
+    while let Err(error) = publisher.publish_each(&messages).await {
         tracing::warn!(%error, "recording outcomes again");
         if stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {
             return; // not acknowledged: the deliveries come again
         }
     }
-    for ack in acks {
-        ack.ack().await;
+    for then in thens {
+        match then {
+            Then::Acknowledge(ack) => ack.ack().await,
+            // Nobody waits any more if the worker was cut off.
+            Then::Tell(durable) => drop(durable.send(())),
+            Then::Nothing => {}
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A delivery in hand: one message of `WORK`, read.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use slipstream_bus::consume::Acknowledger;
 use slipstream_bus::subject;
@@ -23,6 +25,8 @@ pub(crate) struct Work {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) body: Bytes,
     pub(crate) ack: Acknowledger,
+    /// When it was taken: its lease runs from then.
+    pub(crate) taken_at: Instant,
 }
 
 impl Work {
@@ -36,13 +40,27 @@ impl Work {
         };
         let delivery = DeliveryId::derive(meta.accepted_at, subscription, &key);
         let (trace, body) = (message.trace, message.payload.clone());
-        Some(Self { delivery, subscription, key, lane, meta, trace, body, ack: message.into_ack() })
+        Some(Self {
+            delivery,
+            subscription,
+            key,
+            lane,
+            meta,
+            trace,
+            body,
+            ack: message.into_ack(),
+            taken_at: Instant::now(),
+        })
     }
 
     /// The message that makes the server hand this delivery out again at `at`.
+    ///
+    /// Its id names the step that publishes it, attempt and all: publishing it twice, also after it has fired, makes
+    /// one schedule (DESIGN 3.3 warns of an id without the attempt).
     pub(crate) fn again(&self, meta: &Meta, at: Timestamp, now: Timestamp) -> Outgoing {
         let due = subject::delivery(self.lane, self.subscription, &self.key);
         Outgoing::new(subject::waiting(self.subscription, &self.key), self.body.clone())
+            .id(&format!("{}.{}.{}", self.delivery, meta.attempt, meta.parked))
             .meta(meta)
             .trace(self.trace)
             .at(at, &due, now)

@@ -178,26 +178,35 @@ async fn a_new_subscription_is_in_force_within_a_second() {
 }
 
 #[tokio::test]
-async fn retries_of_a_removed_subscription_are_cancelled() {
+async fn a_retry_of_a_removed_subscription_is_cancelled_when_it_is_due() {
     let mut world = World::with_subscription(quick_retries(), |_| {}).await;
-    world.receiver.script(|_, _| Reply::status(503).header("retry-after", "3600"));
+    world.receiver.script(|_, _| Reply::status(503).header("retry-after", "1"));
     world.publish(&event()).await;
     world.recorded_until("the retry waits", |world| !world.states().is_empty()).await;
     let keys = world.bucket.keys().await.unwrap();
     let key = keys.iter().find(|key| key.starts_with("subscription.")).unwrap();
     world.bucket.delete(key).await.unwrap();
-    let jetstream = async_nats_info::waiting(&world.bus);
-    slipstream_test_support::eventually::eventually(LIMIT, async || jetstream().await == 0).await;
+    let last = world.only_delivery().await.pop().unwrap();
+    assert_eq!((last.state, last.reason), (DeliveryState::Cancelled, Some(Reason::SubscriptionRemoved)));
+    assert_eq!(world.receiver.count(), 1);
 }
 
-/// How many schedules are there, asked of the server.
-mod async_nats_info {
-    use slipstream_bus::Bus;
-
-    pub(super) fn waiting(bus: &Bus) -> impl AsyncFn() -> u64 + use<> {
-        let bus = bus.clone();
-        async move || bus.count_schedules("waiting.>").await.unwrap()
-    }
+#[tokio::test]
+async fn an_answer_that_asks_for_less_stands_though_another_delivery_is_taken_meanwhile() {
+    let mut world = World::new(quick_retries()).await;
+    // The first two are under way together: one is refused at once, the other is taken a little later.
+    world.receiver.script(|_, nth| match nth {
+        0 => Reply { delay: Duration::from_millis(300), ..Reply::ok() },
+        1 => Reply::status(429).header("retry-after", "3"),
+        _ => Reply::ok(),
+    });
+    world.publish(&event()).await;
+    world.publish(&event()).await;
+    world.recorded_until("both answered", |world| world.states().len() >= 2).await;
+    world.publish(&event()).await;
+    let received = world.receiver.wait_for(3, LIMIT).await;
+    let gap = received[2].at - received[1].at;
+    assert!(gap >= Duration::from_secs(3), "another delivery after {gap:?}");
 }
 
 #[tokio::test]

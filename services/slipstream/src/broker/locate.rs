@@ -3,6 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use crate::environment::variable;
+
 /// The variable that names the program.
 const VARIABLE: &str = "SLIPSTREAM_NATS_SERVER";
 /// What `make setup` fetches, in pip's format; the version stands only there.
@@ -14,7 +16,7 @@ const REQUIREMENT: &str = include_str!("../../../../tools/nats-server.txt");
 /// # Errors
 /// When there is none, telling how to get it.
 pub(super) fn program() -> anyhow::Result<PathBuf> {
-    if let Some(named) = env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from) {
+    if let Some(named) = variable(VARIABLE).map(PathBuf::from) {
         anyhow::ensure!(named.is_file(), "{VARIABLE} names {}, which is not a file", named.display());
         return Ok(named);
     }
@@ -32,7 +34,7 @@ pub(super) fn program() -> anyhow::Result<PathBuf> {
 
 /// The first program called `name` in the directories of `PATH`.
 pub(super) fn on_path(name: &str) -> Option<PathBuf> {
-    let path = env::var_os("PATH")?;
+    let path = variable("PATH")?;
     env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.is_file())
 }
 

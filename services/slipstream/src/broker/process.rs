@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use super::locate;
+use crate::environment::variable;
 
 /// How long to wait between two looks at a server that is starting.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -34,7 +35,7 @@ impl Process {
             None => Command::new(program),
         };
         for (name, value) in share_of_the_machine() {
-            if std::env::var_os(name).is_none() {
+            if variable(name).is_none() {
                 command.env(name, value);
             }
         }

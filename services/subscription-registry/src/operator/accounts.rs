@@ -10,12 +10,12 @@ use serde::Serialize;
 use slipstream_core::config::{Account, Record};
 use slipstream_core::ids::AccountId;
 use slipstream_core::problem::Problem;
-use slipstream_service::ApiError;
+use slipstream_service::list::Pairs;
+use slipstream_service::{ApiError, clock};
 use slipstream_store::accounts::{self, KeySlot};
-use uuid::Uuid;
 
 use self::body::{NewAccount, View};
-use super::list::{ListQuery, PageView};
+use super::list::{ListParameters, PageView};
 use super::{NO_STORE, not_found};
 use crate::keys::ApiKey;
 use crate::registry::RegistryError;
@@ -58,7 +58,7 @@ pub(super) async fn create(
     State(state): State<AppState>,
     Json(body): Json<NewAccount>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let id = AccountId(Uuid::now_v7());
+    let id = AccountId(clock::new_uuid());
     let (primary, secondary) = (ApiKey::new(id), ApiKey::new(id));
     let account = body.check(id, primary.hash(), secondary.hash())?;
     let created = accounts::create(state.registry.store().connection(), &account).await;
@@ -73,9 +73,9 @@ pub(super) async fn create(
 /// Accounts by id.
 pub(super) async fn list(
     State(state): State<AppState>,
-    Query(query): Query<ListQuery>,
+    Query(pairs): Query<Pairs>,
 ) -> Result<Answer<PageView<View>>, ApiError> {
-    let (limit, after) = (query.limit()?, query.cursor()?);
+    let ListParameters { limit, after } = ListParameters::parse(pairs)?;
     let page = accounts::page(state.registry.store().connection(), after, limit).await;
     Ok(Answer(PageView::of(page.map_err(RegistryError::from)?)))
 }

@@ -9,10 +9,11 @@ use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::problem::Problem;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::list::{Pairs, bad_parameter, unknown_parameter};
 use slipstream_service::{ApiError, clock};
 use slipstream_store::subscriptions::{self, StateFilter};
 
-use super::list::{ListQuery, PageView, bad_request};
+use super::list::{ListParameters, PageView};
 use super::{NO_STORE, not_found};
 use crate::registry::RegistryError;
 use crate::state::AppState;
@@ -83,15 +84,18 @@ async fn find(state: &AppState, id: &str) -> Result<Subscription, ApiError> {
 /// Endpoints by id, which is by age; `?state=active` or `disabled`.
 pub(super) async fn list(
     State(state): State<AppState>,
-    Query(query): Query<ListQuery>,
+    Query(pairs): Query<Pairs>,
 ) -> Result<Answer<PageView<View>>, ApiError> {
-    let filter = match query.state.as_deref() {
-        None => None,
-        Some("active") => Some(StateFilter::Active),
-        Some("disabled") => Some(StateFilter::Disabled),
-        Some(_) => return Err(bad_request("`state` must be active or disabled").into()),
-    };
-    let (limit, after) = (query.limit()?, query.cursor()?);
+    let mut filter = None;
+    let ListParameters { limit, after } = ListParameters::parse_with(pairs, |name, value| {
+        filter = Some(match (name, value.as_str()) {
+            ("state", "active") => StateFilter::Active,
+            ("state", "disabled") => StateFilter::Disabled,
+            ("state", _) => return Err(bad_parameter(name, "must be active or disabled")),
+            _ => return Err(unknown_parameter(name, "state, limit and cursor")),
+        });
+        Ok(())
+    })?;
     let page = subscriptions::page(state.registry.store().connection(), filter, after, limit).await;
     Ok(Answer(PageView::of(page.map_err(RegistryError::from)?)))
 }

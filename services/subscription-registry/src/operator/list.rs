@@ -2,37 +2,44 @@
 
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-use slipstream_core::limits::PAGE_ROWS_MAX;
-use slipstream_core::problem::{Problem, ProblemKind};
+use serde::Serialize;
+use slipstream_core::problem::Problem;
+use slipstream_service::list::{LIMIT_DEFAULT, Pairs, bad_cursor, each_once, parse_limit, unknown_parameter};
 use slipstream_store::Page;
 
-/// The parameters that every list has. Texts, so that our own words say what is wrong with them.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct ListQuery {
-    limit: Option<String>,
-    cursor: Option<String>,
-    pub(super) state: Option<String>,
-}
-
-impl ListQuery {
-    /// Rows of the page: 1 to 100, all 100 unless told otherwise.
-    pub(super) fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = &self.limit else { return Ok(PAGE_ROWS_MAX) };
-        let limit = text.parse().ok().filter(|limit| (1..=PAGE_ROWS_MAX).contains(limit));
-        limit.ok_or_else(|| bad_request(format!("`limit` must be a number from 1 to {PAGE_ROWS_MAX}")))
-    }
-
+/// The parameters that every list has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ListParameters<T> {
+    pub(super) limit: usize,
     /// The last row of the page before.
-    pub(super) fn cursor<T: FromStr>(&self) -> Result<Option<T>, Problem> {
-        let cursor = self.cursor.as_deref().map(str::parse).transpose();
-        cursor.map_err(|_| bad_request("`cursor` must be the `next` of another page"))
-    }
+    pub(super) after: Option<T>,
 }
 
-/// A parameter is wrong.
-pub(super) fn bad_request(detail: impl Into<std::borrow::Cow<'static, str>>) -> Problem {
-    Problem::new(ProblemKind::BadRequest, detail)
+impl<T: FromStr> ListParameters<T> {
+    /// Reads `limit` and `cursor`.
+    ///
+    /// # Errors
+    /// 400 naming the first parameter that is unknown, given twice, or has a value that does not fit.
+    pub(super) fn parse(pairs: Pairs) -> Result<Self, Problem> {
+        Self::parse_with(pairs, |name, _| Err(unknown_parameter(name, "limit and cursor")))
+    }
+
+    /// As [`parse`](Self::parse), with `set` for the parameters that only this list has.
+    pub(super) fn parse_with(
+        pairs: Pairs,
+        mut set: impl FnMut(&str, String) -> Result<(), Problem>,
+    ) -> Result<Self, Problem> {
+        let mut parameters = Self { limit: LIMIT_DEFAULT, after: None };
+        each_once(pairs, |name, value| {
+            match name {
+                "limit" => parameters.limit = parse_limit(&value)?,
+                "cursor" => parameters.after = Some(value.parse().map_err(|_| bad_cursor())?),
+                _ => set(name, value)?,
+            }
+            Ok(())
+        })?;
+        Ok(parameters)
+    }
 }
 
 /// A page as it is answered.
@@ -52,12 +59,24 @@ impl<T> PageView<T> {
 mod tests {
     use super::*;
 
+    fn parsed(pairs: &[(&str, &str)]) -> Result<ListParameters<u32>, String> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        ListParameters::parse(pairs).map_err(|problem| problem.detail.into_owned())
+    }
+
     #[test]
-    fn limits_outside_the_bounds_are_refused() {
-        let query = |limit: &str| ListQuery { limit: Some(limit.to_owned()), ..ListQuery::default() };
-        for limit in ["0", "101", "-1", "x", ""] {
-            assert!(query(limit).limit().is_err(), "{limit}");
+    fn every_bad_parameter_is_named() {
+        for (name, value) in [("limit", "0"), ("limit", "101"), ("cursor", "next"), ("state", "active"), ("limt", "1")]
+        {
+            let detail = parsed(&[(name, value)]).unwrap_err();
+            assert!(detail.contains(&format!("`{name}`")), "{name}={value}: {detail}");
         }
-        assert_eq!((query("1").limit(), query("100").limit(), ListQuery::default().limit()), (Ok(1), Ok(100), Ok(100)));
+        assert!(parsed(&[("limit", "1"), ("limit", "2")]).unwrap_err().contains("`limit`"));
+    }
+
+    #[test]
+    fn a_page_has_fifty_rows_unless_asked_for_otherwise() {
+        assert_eq!(parsed(&[]), Ok(ListParameters { limit: 50, after: None }));
+        assert_eq!(parsed(&[("cursor", "7"), ("limit", "100")]), Ok(ListParameters { limit: 100, after: Some(7) }));
     }
 }

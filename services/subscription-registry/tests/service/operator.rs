@@ -140,6 +140,9 @@ async fn what_does_not_exist_is_404_and_what_is_malformed_is_400() {
         (Method::GET, "/admin/v1/endpoints?state=tired".to_owned(), 400),
         (Method::GET, "/admin/v1/endpoints?limit=101".to_owned(), 400),
         (Method::GET, "/admin/v1/endpoints?limit=0".to_owned(), 400),
+        (Method::GET, "/admin/v1/endpoints?limit=1&limit=2".to_owned(), 400),
+        (Method::GET, "/admin/v1/endpoints?stat=active".to_owned(), 400),
+        (Method::GET, "/admin/v1/accounts?state=active".to_owned(), 400),
         (Method::GET, "/admin/v1/accounts?cursor=nonsense".to_owned(), 400),
     ] {
         service.operator(method, &path, Value::Null).await.expect(status);

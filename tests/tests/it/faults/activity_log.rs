@@ -35,10 +35,10 @@ async fn restarts_of_the_activity_log_in_the_middle_record_each_attempt_once() {
         system.restart(Service::ActivityLog).await;
         receiver.wait_for(expected + 100, LIMIT).await;
     }
-    // What the dead ones had in hand comes again after a lease of a minute.
+    // What the dead ones had in hand comes again after a lease, which `Settings` makes short.
     let is_whole =
         |it: &Delivery| it.state == DeliveryState::Succeeded && it.attempt_count == 2 && it.event_id.is_some();
-    let recorded = system.operator.recorded_within(4 * LIMIT, 300, is_whole).await;
+    let recorded = system.operator.recorded_within(LIMIT, 300, is_whole).await;
     assert_eq!(recorded.len(), 300);
     for delivery in recorded {
         let attempts = system.operator.delivery(&delivery.id).await.attempts;

@@ -1,4 +1,4 @@
-//! A change is in force everywhere within a second (issue "Must show"; DESIGN 2 on the bucket).
+//! A change is in force everywhere within a second (DESIGN 2 on the bucket).
 
 use std::time::{Duration, Instant};
 
