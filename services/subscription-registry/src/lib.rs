@@ -46,7 +46,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let bus = Bus::connect(&config.bus).await.context("cannot use the bus")?;
     slipstream_service::watch_bus(ctx, "registry.bus", &bus);
     let bucket = bus.config_bucket().await.context("cannot open the config bucket")?;
-    let registry = Registry::new(store, bucket, bus.publisher(StreamName::Outcomes));
+    let registry = Registry::new(store, bucket, &bus);
 
     reconcile::once(&registry).await.context("cannot bring the config bucket up to date")?;
     check.set_ready();

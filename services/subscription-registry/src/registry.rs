@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use slipstream_bus::{BusError, ConfigBucket, Outgoing, PublishError, Publisher, subject};
+use slipstream_bus::{Bus, BusError, ConfigBucket, Outgoing, PublishError, Publisher, StreamName, subject};
 use slipstream_core::config::{Subscription, Surface};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
 use slipstream_core::ids::SubscriptionId;
@@ -56,6 +56,7 @@ impl From<RegistryError> for ApiError {
 pub(crate) struct Registry {
     store: Store,
     bucket: ConfigBucket,
+    bus: Bus,
     outcomes: Publisher,
     /// Removed subscriptions that are out of the bucket but not yet announced: told again at the next reconciling.
     /// Lost in a crash; then waiting deliveries are cancelled when they are due, instead of at once.
@@ -63,9 +64,9 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// `outcomes` publishes to stream `OUTCOMES`.
-    pub(crate) fn new(store: Store, bucket: ConfigBucket, outcomes: Publisher) -> Self {
-        Self { store, bucket, outcomes, unannounced: Arc::default() }
+    pub(crate) fn new(store: Store, bucket: ConfigBucket, bus: &Bus) -> Self {
+        let outcomes = bus.publisher(StreamName::Outcomes);
+        Self { store, bucket, bus: bus.clone(), outcomes, unannounced: Arc::default() }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -137,6 +138,8 @@ impl Registry {
             // Slipstream is the only surface there is; its name is all that the subject needs of a row that is gone.
             let message = Outgoing::new(subject::endpoint(Surface::Slipstream, id), payload.into());
             self.outcomes.publish(message.id(&format!("removed.{id}"))).await?;
+            // What waits would end at the dispatcher's gate when it is due; it need not wait for that.
+            self.bus.cancel_schedules(&subject::waiting_of(id)).await?;
             self.unannounced().remove(&id);
         }
         Ok(())
