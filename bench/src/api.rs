@@ -21,28 +21,22 @@ enum Caller<'a> {
     Account(&'a str),
 }
 
-/// A kept-alive connection to the platform.
+/// The way to the platform. A connection per request: between two phases one would have been idle for too long.
 #[derive(Debug)]
 pub(crate) struct Api {
-    stream: TcpStream,
-    inbox: Inbox,
+    address: SocketAddr,
     token: String,
 }
 
 impl Api {
-    /// Connects; `token` is the operator's.
-    ///
-    /// # Errors
-    /// If nothing listens there.
-    pub(crate) async fn connect(address: SocketAddr, token: String) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, inbox: Inbox::default(), token })
+    /// `token` is the operator's.
+    pub(crate) const fn new(address: SocketAddr, token: String) -> Self {
+        Self { address, token }
     }
 
     /// Whether `/readyz` says yes at `address`.
     pub(crate) async fn is_ready(address: SocketAddr) -> bool {
-        let Ok(mut api) = Self::connect(address, String::new()).await else { return false };
+        let api = Self::new(address, String::new());
         matches!(api.send("GET", "/readyz", Caller::Nobody, None).await, Ok((200, _)))
     }
 
@@ -50,7 +44,7 @@ impl Api {
     ///
     /// # Errors
     /// If the platform refuses.
-    pub(crate) async fn make_organisation(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn make_organisation(&self) -> anyhow::Result<()> {
         let path = format!("/admin/v1/organisations/{ORGANISATION}");
         self.operator("PUT", &path, Some(&json!({"name": "Benchmark"}))).await.map(drop)
     }
@@ -59,7 +53,7 @@ impl Api {
     ///
     /// # Errors
     /// If the platform refuses.
-    pub(crate) async fn make_site(&mut self, slug: &str) -> anyhow::Result<()> {
+    pub(crate) async fn make_site(&self, slug: &str) -> anyhow::Result<()> {
         let body = json!({"name": slug, "organisation": ORGANISATION, "product": "Testing"});
         self.operator("PUT", &format!("/admin/v1/sites/{slug}"), Some(&body)).await.map(drop)
     }
@@ -68,7 +62,7 @@ impl Api {
     ///
     /// # Errors
     /// If the platform refuses.
-    pub(crate) async fn make_account(&mut self, name: &str) -> anyhow::Result<String> {
+    pub(crate) async fn make_account(&self, name: &str) -> anyhow::Result<String> {
         let body = json!({
             "displayName": name, "kind": "external", "sites": "all",
             "permissions": ["Events.Publish", "Webhooks.Manage"],
@@ -81,7 +75,7 @@ impl Api {
     ///
     /// # Errors
     /// If the platform refuses.
-    pub(crate) async fn subscribe(&mut self, site: &str, key: &str, uri: &str) -> anyhow::Result<()> {
+    pub(crate) async fn subscribe(&self, site: &str, key: &str, uri: &str) -> anyhow::Result<()> {
         let path = format!("/sites/{site}/webhooks/features/physicalpost");
         let body = json!({"Uri": uri});
         self.answer("PUT", &path, Caller::Account(key), Some(&body)).await.map(drop)
@@ -91,7 +85,7 @@ impl Api {
     ///
     /// # Errors
     /// If the platform refuses.
-    pub(crate) async fn count_succeeded(&mut self, site: &str) -> anyhow::Result<usize> {
+    pub(crate) async fn count_succeeded(&self, site: &str) -> anyhow::Result<usize> {
         let first = format!("/admin/v1/deliveries?state=succeeded&site={site}&limit=100");
         let (mut path, mut count) = (first.clone(), 0);
         loop {
@@ -104,14 +98,14 @@ impl Api {
         }
     }
 
-    async fn operator(&mut self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
+    async fn operator(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let token = self.token.clone();
         self.answer(method, path, Caller::Operator(&token), body).await
     }
 
     /// The body of a successful answer.
     async fn answer(
-        &mut self,
+        &self,
         method: &str,
         path: &str,
         caller: Caller<'_>,
@@ -123,7 +117,7 @@ impl Api {
     }
 
     async fn send(
-        &mut self,
+        &self,
         method: &str,
         path: &str,
         caller: Caller<'_>,
@@ -140,8 +134,11 @@ impl Api {
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        self.stream.write_all(request.as_bytes()).await?;
-        let Some(message) = self.inbox.next(&mut self.stream).await? else { bail!("{method} {path}: no answer") };
+        let address = self.address;
+        let mut stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
+        stream.write_all(request.as_bytes()).await?;
+        let mut inbox = Inbox::default();
+        let Some(message) = inbox.next(&mut stream).await? else { bail!("{method} {path}: no answer") };
         let status = message.status().context("an answer without a status")?;
         Ok((status, String::from_utf8_lossy(message.body).into_owned()))
     }

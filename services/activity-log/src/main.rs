@@ -1,8 +1,5 @@
 //! The activity log as a process of its own.
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> anyhow::Result<()> {
     slipstream_service::main(
         env!("CARGO_PKG_NAME"),

@@ -22,9 +22,6 @@ use std::time::Duration;
 
 use clap::Parser as _;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// How long blocking work (a look-up of a name) may hold up the end of the process.
 const END_WITHIN: Duration = Duration::from_secs(1);
 

@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use axum::Router;
-use slipstream_bus::{Bus, ConsumerName, StreamName};
+use slipstream_bus::{Bus, ConsumerName};
 use slipstream_service::{Context, Directory};
 use slipstream_store::Store;
 

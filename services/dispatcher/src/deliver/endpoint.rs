@@ -28,10 +28,11 @@ const QUICK_MEAN_MAX: Duration = Duration::from_millis(50);
 /// Deliveries that may queue here for a quick receiver: a quarter of what a lane may have unacknowledged. If its queue
 /// is full, we are the busy ones, and going by way of the bus would only make us busier.
 const QUICK_QUEUE_LEN_MAX: usize = 1024;
-/// The longest that a delivery should have to queue here for any other receiver.
+/// Deliveries that may queue here before the first attempt has ended, or after a quick receiver has stalled. Should
+/// that attempt hang, they go back to the bus when it ends, well within their lease.
+const UNKNOWN_QUEUE_LEN_MAX: usize = 256;
+/// The longest that a delivery should have to queue here for a receiver that is not quick.
 const SLOW_QUEUE_WAIT_MAX: Duration = Duration::from_millis(500);
-/// What an attempt is taken to last before the first one has ended.
-const MEAN_AT_FIRST: Duration = Duration::from_millis(100);
 /// The least and the most that a parked delivery waits.
 const PARK_MIN: Duration = Duration::from_secs(1);
 const PARK_MAX: Duration = Duration::from_mins(10);
@@ -267,26 +268,27 @@ pub(crate) enum Next {
 }
 
 impl Endpoint {
-    fn mean(&self) -> Duration {
-        self.mean_us.map_or(MEAN_AT_FIRST, Duration::from_micros)
+    /// Mean duration of an attempt; none before the first has ended.
+    fn mean(&self) -> Option<Duration> {
+        self.mean_us.map(Duration::from_micros)
     }
 
     fn is_quick(&self) -> bool {
-        self.mean() <= QUICK_MEAN_MAX
+        self.mean().is_some_and(|mean| mean <= QUICK_MEAN_MAX)
     }
 
     /// Whether a queue of `count` is short enough.
     fn may_queue(&self, count: usize, in_flight_max: usize) -> bool {
-        if self.is_quick() {
-            count <= QUICK_QUEUE_LEN_MAX
-        } else {
-            self.serving_time(count, in_flight_max) <= SLOW_QUEUE_WAIT_MAX
+        match self.mean() {
+            None => count <= UNKNOWN_QUEUE_LEN_MAX,
+            Some(mean) if mean <= QUICK_MEAN_MAX => count <= QUICK_QUEUE_LEN_MAX,
+            Some(_) => self.serving_time(count, in_flight_max) <= SLOW_QUEUE_WAIT_MAX,
         }
     }
 
-    /// How long it takes until `count` deliveries have been served.
+    /// How long it takes until `count` deliveries have been served; nothing before there is a mean.
     fn serving_time(&self, count: usize, in_flight_max: usize) -> Duration {
-        self.mean().saturating_mul(count as u32) / in_flight_max as u32
+        self.mean().unwrap_or_default().saturating_mul(count as u32) / in_flight_max as u32
     }
 
     fn observe(&mut self, took: Duration) {
@@ -345,7 +347,7 @@ mod tests {
     fn much_queues_for_a_quick_receiver_and_little_for_another() {
         let longest = |endpoint: &Endpoint| (1..5000).take_while(|count| endpoint.may_queue(*count, 8)).count();
         let mut endpoint = Endpoint::default();
-        assert_eq!(longest(&endpoint), 40, "not known yet: 500 ms at 100 ms each, eight at once");
+        assert_eq!(longest(&endpoint), UNKNOWN_QUEUE_LEN_MAX);
         endpoint.observe(Duration::from_millis(1));
         assert_eq!(longest(&endpoint), QUICK_QUEUE_LEN_MAX);
         endpoint.mean_us = Some(2_000_000);
