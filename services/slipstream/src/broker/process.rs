@@ -96,14 +96,11 @@ impl Process {
 /// What the server's runtime is told, unless the operator has told it something: it shares the machine with us.
 ///
 /// Left alone it keeps every core spinning for work between two messages: with half the cores it needs half the CPU
-/// time per event here. And its heap, mostly copies of what it has just written, is collected sooner than by default.
-fn share_of_the_machine() -> [(&'static str, String); 3] {
+/// time per event here. And its heap, mostly copies of what it has just written, is collected sooner than by default;
+/// a fixed limit would do more, until what it must keep comes near it, and then it would do nothing but collect.
+fn share_of_the_machine() -> [(&'static str, String); 2] {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    [
-        ("GOMAXPROCS", cores.div_ceil(2).to_string()),
-        ("GOGC", "50".to_owned()),
-        ("GOMEMLIMIT", "96MiB".to_owned()),
-    ]
+    [("GOMAXPROCS", cores.div_ceil(2).to_string()), ("GOGC", "25".to_owned())]
 }
 
 /// Whether a connection to `port` is greeted with `INFO` of a server whose JetStream is on.
