@@ -4,4 +4,5 @@
 mod deliver;
 mod hold;
 mod isolate;
+mod trace;
 mod world;

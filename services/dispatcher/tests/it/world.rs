@@ -18,6 +18,8 @@ use slipstream_test_support::receiver::Receiver;
 use slipstream_webhook::AddressPolicy;
 
 pub(crate) const SITE: &str = "s8n6EzC";
+/// The trace of whoever publishes.
+pub(crate) const TRACE: &str = "00-84c1fd4063c38d9f3900d06e56542d48-85d1d4a1b2c3d4e5-01";
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 pub(crate) struct World {
@@ -77,7 +79,8 @@ impl World {
         } else {
             Outgoing::new(due, accepted.body.into())
         };
-        self.events.publish(message.id(accepted.key.as_str()).meta(&meta)).await.unwrap();
+        let trace = TRACE.parse().ok();
+        self.events.publish(message.id(accepted.key.as_str()).meta(&meta).trace(trace)).await.unwrap();
     }
 
     /// Reads what is recorded until `is_enough`; everything seen so far stays in the world.
