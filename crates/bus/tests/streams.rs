@@ -173,6 +173,22 @@ async fn a_consumer_goes_on_after_the_server_was_killed() {
 }
 
 #[tokio::test]
+async fn large_messages_come_though_few_are_sent_ahead() {
+    let server = NatsServer::start().await;
+    let bus = Bus::connect(&config(&server)).await.unwrap();
+    let events = bus.publisher(StreamName::Events);
+    for n in 0..100 {
+        let subject = subject::event(Visibility::Public, Lane::Normal, &site(), "t");
+        let large = Outgoing::new(subject, Bytes::from(vec![b'x'; 256 * 1024])).id(&format!("large-{n}"));
+        events.publish(large).await.unwrap();
+    }
+    // 25 MiB, more than one request may bring.
+    let started = Instant::now();
+    assert_eq!(take(&bus, ConsumerName::Route(Lane::Normal), 100).await.len(), 100);
+    assert!(started.elapsed() < Duration::from_secs(10), "no request was waited out: {:?}", started.elapsed());
+}
+
+#[tokio::test]
 async fn a_full_stream_refuses_at_once_and_takes_again_when_trimmed() {
     let server = NatsServer::start().await;
     let small = BusConfig { stream_max_bytes: 64 * 1024, ..config(&server) };
