@@ -135,21 +135,8 @@ impl Held {
         let envelope = Envelope::read(&event.payload).ok()?;
         let visibility =
             subject::parse_event(&due_subject).map_or(Visibility::WorkQueue, |(visibility, ..)| visibility);
-        let record = RoutedEvent {
-            key: EventKey::new(&site, &envelope.source, &envelope.id),
-            source: envelope.source.into_owned(),
-            id: envelope.id.into_owned(),
-            event_type: envelope.event_type.into_owned(),
-            subject: envelope.subject.map(std::borrow::Cow::into_owned),
-            visibility,
-            lane,
-            accepted_at: meta.accepted_at,
-            intended_at: Some(intended_at),
-            expires_at: meta.expires_at,
-            routed_at: None,
-            matched: Vec::new(),
-            skipped: Vec::new(),
-        };
+        let key = EventKey::new(&site, &envelope.source, &envelope.id);
+        let record = route::describe(key, envelope, (visibility, lane), &meta);
         Some(Self { site, meta, due_subject, intended_at, record })
     }
 }

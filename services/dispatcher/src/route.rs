@@ -4,6 +4,7 @@
 //! Several batches are under way at once, so the disk's sync of one does not hold up the next. Routing an event twice
 //! makes the same deliveries: their ids are derived from the event and the subscription.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use slipstream_bus::{Consumer, Message, Outgoing, Publisher, subject};
 use slipstream_core::contract::{Matched, Meta, Routed, RoutedEvent, SKIPPED_MAX, Skipped};
 use slipstream_core::event::envelope::Envelope;
 use slipstream_core::ids::{DeliveryId, EventKey};
+use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::matching::{Candidate, MatchIndex};
 use slipstream_core::slug::Slug;
 use slipstream_core::trace::TraceContext;
@@ -147,21 +149,36 @@ impl Plan {
             .map(|(subscription, reason)| Skipped { subscription, reason })
             .collect();
         let record = RoutedEvent {
-            key,
-            source: envelope.source.into_owned(),
-            id: envelope.id.into_owned(),
-            event_type: envelope.event_type.into_owned(),
-            subject: envelope.subject.map(std::borrow::Cow::into_owned),
-            visibility,
-            lane,
-            accepted_at: meta.accepted_at,
-            intended_at: meta.intended_at,
-            expires_at: meta.expires_at,
             routed_at: Some(clock::now()),
             matched,
             skipped,
+            ..describe(key, envelope, (visibility, lane), &meta)
         };
         Some((site, record))
+    }
+}
+
+/// The record of an event, before anything has become of it.
+pub(crate) fn describe(
+    key: EventKey,
+    envelope: Envelope<'_>,
+    (visibility, lane): (Visibility, Lane),
+    meta: &Meta,
+) -> RoutedEvent {
+    RoutedEvent {
+        key,
+        source: envelope.source.into_owned(),
+        id: envelope.id.into_owned(),
+        event_type: envelope.event_type.into_owned(),
+        subject: envelope.subject.map(Cow::into_owned),
+        visibility,
+        lane,
+        accepted_at: meta.accepted_at,
+        intended_at: meta.intended_at,
+        expires_at: meta.expires_at,
+        routed_at: None,
+        matched: Vec::new(),
+        skipped: Vec::new(),
     }
 }
 
