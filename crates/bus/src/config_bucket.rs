@@ -77,7 +77,8 @@ impl ConfigBucket {
         self.store.purge(key).await.map_err(|error| BusError::jetstream("removing from the config bucket", error))
     }
 
-    /// All keys.
+    /// All keys. One whose record is replaced while the listing runs may be missing: the server lists what was the
+    /// last message of each key when it began, and skips one that is no longer there.
     ///
     /// # Errors
     /// If JetStream refuses or does not answer.
