@@ -1,6 +1,7 @@
 //! The whole system, from request to webhook to record. Most tests run twice: in one process and in four.
 
 mod conformance;
+mod examples;
 mod faults;
 mod interop;
 mod journeys;
