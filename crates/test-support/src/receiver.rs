@@ -126,6 +126,13 @@ impl Receiver {
         self.state.received(|request| request.path == path)
     }
 
+    /// How often `needle` stands in the bodies that came to `path`: for messages in which texts and ids stand as they
+    /// are, such as exported traces.
+    pub fn count_in_bodies(&self, path: &str, needle: &[u8]) -> usize {
+        let bodies = self.received_at(path);
+        bodies.iter().map(|it| it.body.windows(needle.len()).filter(|window| *window == needle).count()).sum()
+    }
+
     /// How many requests came so far.
     pub fn count(&self) -> usize {
         self.state.count()

@@ -1,16 +1,12 @@
 //! One trace from publisher to receiver (SPEC 2.6).
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::routing::post;
-use bytes::Bytes;
 use slipstream_core::trace::TraceContext;
 use slipstream_service::config::TelemetryConfig;
 use slipstream_service::telemetry;
 use slipstream_test_support::builders::event;
-use tokio::net::TcpListener;
+use slipstream_test_support::receiver::Receiver;
 
 use crate::world::{LIMIT, TRACE, World, quick_retries};
 
@@ -27,14 +23,10 @@ async fn the_webhook_continues_the_publishers_trace() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_webhook_names_the_span_that_was_exported_for_it() {
-    let collected: Arc<Mutex<Vec<Bytes>>> = Arc::default();
-    let keep = Arc::clone(&collected);
-    let collector = Router::new().route("/v1/traces", post(async move |body: Bytes| keep.lock().unwrap().push(body)));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     // Not one of our servers, which would make spans of its own.
-    let collector = tokio::spawn(async move { axum::serve(listener, collector).await });
-    let config = TelemetryConfig { otlp_endpoint: Some(url.parse().unwrap()), ..TelemetryConfig::default() };
+    let collector = Receiver::start().await;
+    let config =
+        TelemetryConfig { otlp_endpoint: Some(collector.url("/").parse().unwrap()), ..TelemetryConfig::default() };
     let telemetry = telemetry::init("slipstream-dispatcher-test", &config).unwrap();
 
     let mut world = World::new(quick_retries()).await;
@@ -46,11 +38,8 @@ async fn the_webhook_names_the_span_that_was_exported_for_it() {
     let webhook: TraceContext = received.header("traceparent").parse().unwrap();
     let publisher: TraceContext = TRACE.parse().unwrap();
     assert_eq!(webhook.trace_id, publisher.trace_id);
-    // Names and ids stand in the collected messages as they are.
-    let collected = collected.lock().unwrap().concat();
-    let count = |needle: &[u8]| collected.windows(needle.len()).filter(|window| *window == needle).count();
+    let count = |needle: &[u8]| collector.count_in_bodies("/v1/traces", needle);
     assert_eq!((count(b"process event"), count(b"send webhook")), (1, 1));
     assert_eq!(count(&publisher.trace_id.to_be_bytes()), 2);
     assert_eq!(count(&webhook.span_id.to_be_bytes()), 1, "the receiver's parent is the attempt's span");
-    collector.abort();
 }

@@ -1,15 +1,11 @@
 //! A Private event leaves a counter and a span, and its data in neither (SPEC 5.2, 4.8).
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::routing::post;
 use slipstream_core::trace::TraceContext;
 use slipstream_service::config::TelemetryConfig;
 use slipstream_service::{metrics, telemetry};
-use tokio::net::TcpListener;
+use slipstream_test_support::receiver::Receiver;
 
 use crate::answer::Answer;
 use crate::world::{CANARY, STRUCTURED, World, event};
@@ -48,21 +44,12 @@ async fn events_that_were_not_stored_are_not_counted() {
     world.nats.resume();
 }
 
-/// How often `needle` stands in the collected bytes: texts and ids are in a span's message as they are.
-fn count(collected: &[Bytes], needle: &[u8]) -> usize {
-    collected.iter().map(|body| body.windows(needle.len()).filter(|window| *window == needle).count()).sum()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_private_event_leaves_a_span_in_the_callers_trace() {
-    let collected: Arc<Mutex<Vec<Bytes>>> = Arc::default();
-    let keep = Arc::clone(&collected);
-    let collector = Router::new().route("/v1/traces", post(async move |body: Bytes| keep.lock().unwrap().push(body)));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
     // Not one of our servers, which would make spans of its own.
-    let collector = tokio::spawn(async move { axum::serve(listener, collector).await });
-    let config = TelemetryConfig { otlp_endpoint: Some(url.parse().unwrap()), ..TelemetryConfig::default() };
+    let collector = Receiver::start().await;
+    let config =
+        TelemetryConfig { otlp_endpoint: Some(collector.url("/").parse().unwrap()), ..TelemetryConfig::default() };
     let telemetry = telemetry::init("slipstream-ingest-test", &config).unwrap();
 
     let world = World::new().await;
@@ -71,13 +58,12 @@ async fn a_private_event_leaves_a_span_in_the_callers_trace() {
     Answer::to(request.body(private.bytes())).await.expect(204);
     tokio::time::timeout(Duration::from_secs(20), telemetry.shutdown()).await.expect("flushed in time");
 
-    let collected = collected.lock().unwrap();
+    let count = |needle: &[u8]| collector.count_in_bodies("/v1/traces", needle);
     let caller: TraceContext = CALLER.parse().unwrap();
-    assert_eq!(count(&collected, b"publish private event"), 1);
-    assert_eq!(count(&collected, TYPE.as_bytes()), 1);
+    assert_eq!(count(b"publish private event"), 1);
+    assert_eq!(count(TYPE.as_bytes()), 1);
     // The request's span and the event's.
-    assert_eq!(count(&collected, &caller.trace_id.to_be_bytes()), 2);
-    assert_eq!(count(&collected, CANARY.as_bytes()), 0);
-    assert_eq!(count(&collected, world.account.primary_key.as_bytes()), 0);
-    collector.abort();
+    assert_eq!(count(&caller.trace_id.to_be_bytes()), 2);
+    assert_eq!(count(CANARY.as_bytes()), 0);
+    assert_eq!(count(world.account.primary_key.as_bytes()), 0);
 }

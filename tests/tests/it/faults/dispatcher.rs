@@ -9,19 +9,14 @@ use slipstream_tests::{LIMIT, Mode, Service, Settings, Shape, System};
 
 use super::load::{check_all_arrived, webhook_ids};
 
-/// A system and a receiver that takes 20 ms for each delivery: at most 8 at once, so 500 take more than a second.
-async fn system_and_receiver() -> (System, Receiver) {
+/// A system with 500 events published, of which the receiver has 150 or more. It takes 20 ms for each delivery: at most
+/// 8 at once, so 500 take more than a second.
+async fn in_the_middle_of_500() -> (System, Receiver, Vec<EventBuilder>) {
     // What the dead one held comes again after its lease.
     let settings = Settings { delivery_lease: Duration::from_secs(3), ..Settings::default() };
     let system = System::with(Shape::FourProcesses, settings).await;
     let receiver = Receiver::start().await;
     receiver.script(|_, _| Reply::ok().delay(Duration::from_millis(20)));
-    (system, receiver)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn kill_9_of_the_dispatcher_in_the_middle_of_500_deliveries_loses_none_and_keeps_every_webhook_id() {
-    let (mut system, receiver) = system_and_receiver().await;
     let account = system.external().await;
     account.subscribe(receiver.url("/")).await;
     let events: Vec<EventBuilder> = (0..500).map(|_| event()).collect();
@@ -29,6 +24,12 @@ async fn kill_9_of_the_dispatcher_in_the_middle_of_500_deliveries_loses_none_and
         account.publish_in(Mode::Batch, events).await;
     }
     receiver.wait_for(150, LIMIT).await;
+    (system, receiver, events)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kill_9_of_the_dispatcher_in_the_middle_of_500_deliveries_loses_none_and_keeps_every_webhook_id() {
+    let (mut system, receiver, events) = in_the_middle_of_500().await;
     system.kill9(Service::Dispatcher);
     let at_kill = receiver.count();
     assert!(at_kill < 500, "killed too late: all {at_kill} had been sent");
@@ -54,14 +55,7 @@ async fn kill_9_of_the_dispatcher_in_the_middle_of_500_deliveries_loses_none_and
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dispatcher_told_to_stop_in_the_middle_of_500_deliveries_loses_none_and_doubles_none() {
-    let (mut system, receiver) = system_and_receiver().await;
-    let account = system.external().await;
-    account.subscribe(receiver.url("/")).await;
-    let events: Vec<EventBuilder> = (0..500).map(|_| event()).collect();
-    for events in events.chunks(100) {
-        account.publish_in(Mode::Batch, events).await;
-    }
-    receiver.wait_for(150, LIMIT).await;
+    let (mut system, receiver, _) = in_the_middle_of_500().await;
     system.terminate(Service::Dispatcher).await;
     let at_stop = receiver.count();
     assert!(at_stop < 500, "stopped too late: all {at_stop} had been sent");
