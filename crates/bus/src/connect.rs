@@ -273,6 +273,20 @@ impl Bus {
         Ok(purged.purged)
     }
 
+    /// How many schedules there are under a subject with wildcards.
+    ///
+    /// # Errors
+    /// If JetStream does not answer.
+    pub async fn count_schedules(&self, subjects: &str) -> Result<u64, BusError> {
+        use futures::TryStreamExt as _;
+        let failed = |error: async_nats::Error| BusError::jetstream("counting schedules", error);
+        let stream =
+            self.jetstream.get_stream_no_info(StreamName::Work.as_str()).await.map_err(|error| failed(error.into()))?;
+        let counts = stream.info_with_subjects(subjects).await.map_err(|error| failed(error.into()))?;
+        let total = counts.try_fold(0, async |total, (_, count)| Ok(total + count as u64)).await;
+        total.map_err(|error| failed(error.into()))
+    }
+
     /// Sends what is buffered, so that acknowledgements given so far leave this process.
     pub async fn flush(&self) {
         // Only fails when the connection is gone for good; then nothing is left to send.
