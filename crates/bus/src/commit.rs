@@ -19,6 +19,8 @@ pub(crate) const BATCH_MESSAGES_MAX: usize = 1000;
 pub(crate) const BATCH_HAS_REPEATS: u64 = 10201;
 /// JetStream: maximum bytes exceeded.
 pub(crate) const STREAM_FULL: u64 = 10077;
+/// JetStream: the subject's last message is another one than was expected.
+pub(crate) const WRONG_LAST_SEQUENCE: u64 = 10071;
 /// JetStream: insufficient storage resources available.
 pub(crate) const STORAGE_FULL: u64 = 10047;
 
@@ -52,6 +54,8 @@ struct PubAck<'a> {
     #[serde(default)]
     duplicate: bool,
     #[serde(default)]
+    seq: u64,
+    #[serde(default)]
     count: u64,
     #[serde(default)]
     error: Option<PubError>,
@@ -75,7 +79,7 @@ pub(crate) async fn single(
     check_size(client, message)?;
     let reply = request(client, message, message.headers([]), timeout).await?;
     let ack = read_ack(&reply, stream)?;
-    Ok(Ack { duplicate: ack.duplicate })
+    Ok(Ack { duplicate: ack.duplicate, sequence: ack.seq })
 }
 
 /// Publishes messages as one atomic batch and waits for the acknowledgement of all.

@@ -287,6 +287,18 @@ impl Bus {
         total.map_err(|error| failed(error.into()))
     }
 
+    /// Messages that `name` has not yet acknowledged: those to come and those handed out.
+    ///
+    /// # Errors
+    /// If JetStream does not answer, or the consumer is not there.
+    pub async fn backlog(&self, name: ConsumerName) -> Result<u64, BusError> {
+        let failed = |error: async_nats::Error| BusError::jetstream("looking at a consumer", error);
+        let stream = self.jetstream.get_stream_no_info(name.stream().as_str()).await;
+        let stream = stream.map_err(|error| failed(error.into()))?;
+        let info = stream.consumer_info(name.durable()).await.map_err(|error| failed(error.into()))?;
+        Ok(info.num_pending + info.num_ack_pending as u64)
+    }
+
     /// Sends what is buffered, so that acknowledgements given so far leave this process.
     pub async fn flush(&self) {
         // Only fails when the connection is gone for good; then nothing is left to send.

@@ -138,6 +138,8 @@ pub struct Message {
     pub trace: Option<TraceContext>,
     /// Where it goes when it is due; on held events only.
     pub due_subject: Option<Subject>,
+    /// Its place in the stream; none if the server's reply subject does not tell.
+    pub sequence: Option<u64>,
     ack: Acknowledger,
 }
 
@@ -147,8 +149,9 @@ impl Message {
         let meta = header(META).and_then(|value| value.as_str().parse().ok());
         let trace = header(TRACEPARENT).and_then(|value| value.as_str().parse().ok());
         let due_subject = header(DUE_SUBJECT).map(|value| Subject::from(value.as_str()));
-        let ack = Acknowledger { client: Arc::clone(client), reply: message.reply };
-        Self { subject: message.subject, payload: message.payload, meta, trace, due_subject, ack }
+        let sequence = message.reply.as_deref().and_then(sequence_in);
+        let ack = Acknowledger { to: message.reply.map(|reply| (Arc::clone(client), reply)) };
+        Self { subject: message.subject, payload: message.payload, meta, trace, due_subject, sequence, ack }
     }
 
     /// Acknowledges: it will not come again. Best effort: a lost acknowledgement brings a repeat, never a loss.
@@ -162,14 +165,30 @@ impl Message {
     }
 }
 
+/// The stream sequence in a reply subject: `$JS.ACK.{stream}.{consumer}.{delivered}.{sequence}.…`, or with a domain and
+/// an account's hash before the stream (ADR-15).
+fn sequence_in(reply: &str) -> Option<u64> {
+    let tokens: Vec<_> = reply.split('.').collect();
+    let at = match tokens.len() {
+        9 => 5,
+        11.. => 7,
+        _ => return None,
+    };
+    tokens[at].parse().ok()
+}
+
 /// What acknowledges a message.
 #[derive(Debug)]
 pub struct Acknowledger {
-    client: Arc<Client>,
-    reply: Option<Subject>,
+    to: Option<(Arc<Client>, Subject)>,
 }
 
 impl Acknowledger {
+    /// Acknowledges nothing: of a message that no server handed out.
+    pub const fn nobody() -> Self {
+        Self { to: None }
+    }
+
     /// See [`Message::ack`].
     pub async fn ack(&self) {
         self.answer(b"+ACK").await;
@@ -181,9 +200,21 @@ impl Acknowledger {
     }
 
     async fn answer(&self, answer: &'static [u8]) {
-        if let Some(reply) = &self.reply {
+        if let Some((client, reply)) = &self.to {
             // Fails only when the connection is closed for good; the message then comes again elsewhere.
-            let _ = self.client.publish(reply.clone(), Bytes::from_static(answer)).await;
+            let _ = client.publish(reply.clone(), Bytes::from_static(answer)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_subject_tells_the_place_in_the_stream() {
+        assert_eq!(sequence_in("$JS.ACK.EVENTS_0.route-normal.1.42.7.1772443800000000000.3"), Some(42));
+        assert_eq!(sequence_in("$JS.ACK._.hash.EVENTS_0.route-normal.1.42.7.1772443800000000000.3.x"), Some(42));
+        assert_eq!(sequence_in("_INBOX.abc"), None);
     }
 }

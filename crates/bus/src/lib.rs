@@ -9,14 +9,18 @@
 //!
 //! Where to look: [`streams`] declares what exists on the server, [`subject`] builds every subject there is,
 //! [`publish`] commits many callers' messages together, [`consume`] hands them out, [`config_bucket`] holds what
-//! people configure, [`storage`] trims what is processed and says when to stop pulling.
+//! people configure, [`storage`] trims what is processed and says when to stop pulling, [`schedules`] looks at what
+//! waits and changes it, [`ask`] is for questions without a record, [`presence`] counts replicas.
 
+pub mod ask;
 mod commit;
 pub mod config_bucket;
 pub mod connect;
 pub mod consume;
 pub mod message;
+pub mod presence;
 pub mod publish;
+pub mod schedules;
 pub mod storage;
 pub mod streams;
 pub mod subject;
@@ -27,4 +31,5 @@ pub use connect::{Bus, BusConfig, BusError};
 pub use consume::{Consumer, Message};
 pub use message::Outgoing;
 pub use publish::{Ack, PublishError, Publisher};
+pub use schedules::{Held, HeldChange, Replaced, Schedules, StoredEvent, Waiting, WaitingChange};
 pub use streams::{ConsumerName, StreamName};

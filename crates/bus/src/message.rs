@@ -1,7 +1,10 @@
 //! A message on its way to the bus.
 
 use async_nats::Subject;
-use async_nats::header::{HeaderMap, HeaderName, HeaderValue, NATS_MESSAGE_ID, NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
+use async_nats::header::{
+    HeaderMap, HeaderName, HeaderValue, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID, NATS_SCHEDULE,
+    NATS_SCHEDULE_TARGET,
+};
 use bytes::Bytes;
 use slipstream_core::contract::{Meta, header};
 use slipstream_core::limits::SCHEDULE_MILLIS_MAX;
@@ -30,12 +33,24 @@ impl Outgoing {
         Self { subject, headers: Vec::with_capacity(4), payload }
     }
 
+    /// Its bytes.
+    pub const fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+
     /// Lets the stream recognise a repeat: within its duplicate window a second message with this id is not stored.
     ///
     /// `id` is built from keys, ids and numbers of ours.
     #[must_use]
     pub fn id(mut self, id: &str) -> Self {
         self.headers.push((NATS_MESSAGE_ID, own_text(id)));
+        self
+    }
+
+    /// Stores it only while the message with this number is the last of its subject; 0 means that there is none.
+    #[must_use]
+    pub fn expect_last(mut self, sequence: u64) -> Self {
+        self.headers.push((NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(sequence)));
         self
     }
 

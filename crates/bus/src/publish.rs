@@ -42,6 +42,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 pub struct Ack {
     /// Whether the stream already had a message with this id; nothing was stored then.
     pub duplicate: bool,
+    /// Where the message lies in the stream; of a repeat, where the first one lies. 0 if it went in a group.
+    pub sequence: u64,
 }
 
 /// The message may or may not be stored; a repeat with the same id is harmless.
@@ -50,6 +52,12 @@ pub enum PublishError {
     /// The stream refuses: it is full.
     #[error("stream {stream} is full")]
     Full {
+        /// Which stream.
+        stream: &'static str,
+    },
+    /// The subject's last message is another one than [`Outgoing::expect_last`] named.
+    #[error("stream {stream} holds another message by now")]
+    Superseded {
         /// Which stream.
         stream: &'static str,
     },
@@ -236,7 +244,7 @@ impl Target {
             match commit::batch(&self.client, self.stream, &messages, TRY_TIMEOUT).await {
                 Ok(()) => {
                     for Request { messages, reply, .. } in group {
-                        let _ = reply.send(Ok(vec![Ack { duplicate: false }; messages.len()]));
+                        let _ = reply.send(Ok(vec![Ack { duplicate: false, sequence: 0 }; messages.len()]));
                     }
                 }
                 // One caller's repeat must not cost the others a sync each: it is looked for by halves.
@@ -288,7 +296,7 @@ impl Target {
         let all: Vec<_> = messages.iter().collect();
         loop {
             match commit::batch(&self.client, self.stream, &all, try_timeout(deadline)).await {
-                Ok(()) => return Ok(vec![Ack { duplicate: false }; messages.len()]),
+                Ok(()) => return Ok(vec![Ack { duplicate: false, sequence: 0 }; messages.len()]),
                 Err(CommitError::Refused { code: commit::BATCH_HAS_REPEATS, .. }) => {
                     return self.store_each(messages, deadline).await;
                 }
@@ -304,6 +312,7 @@ impl Target {
             CommitError::Refused { code: commit::STREAM_FULL | commit::STORAGE_FULL, .. } => {
                 Err(PublishError::Full { stream })
             }
+            CommitError::Refused { code: commit::WRONG_LAST_SEQUENCE, .. } => Err(PublishError::Superseded { stream }),
             CommitError::TooLarge { bytes } => Err(PublishError::TooLarge { stream, bytes }),
             CommitError::Refused { code, description } if !commit::is_passing(code) => {
                 Err(PublishError::Refused { stream, code, description })

@@ -45,6 +45,8 @@ impl StreamName {
             storage: StorageType::File,
             num_replicas: limits.replicas,
             allow_atomic_publish: true,
+            // Events are read by their place in the stream when they are replayed.
+            allow_direct: true,
             // The server's default for each; named so that what is read back compares equal.
             max_consumers: -1,
             max_messages: -1,

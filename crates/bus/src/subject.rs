@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use slipstream_core::config::Surface;
-use slipstream_core::ids::{AccountId, EventKey, SubscriptionId};
+use slipstream_core::ids::{AccountId, EventKey, ReplayId, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 
@@ -44,9 +44,13 @@ pub fn delivery(lane: Lane, subscription: SubscriptionId, key: &EventKey) -> Sub
     format!("deliveries.{}.{subscription}.{key}", lane.as_str()).into()
 }
 
-/// `waiting.{subscription}.{key}`: a delivery that is scheduled.
-pub fn waiting(subscription: SubscriptionId, key: &EventKey) -> Subject {
-    format!("waiting.{subscription}.{key}").into()
+/// `waiting.{subscription}.{key}`: a delivery that is scheduled; one of a replay has `.{replay}` behind it, so that it
+/// does not take the place of the event's own delivery.
+pub fn waiting(subscription: SubscriptionId, key: &EventKey, replay: Option<ReplayId>) -> Subject {
+    match replay {
+        None => format!("waiting.{subscription}.{key}").into(),
+        Some(replay) => format!("waiting.{subscription}.{key}.{replay}").into(),
+    }
 }
 
 /// `waiting.{subscription}.>`: all scheduled deliveries of a subscription, to purge them.

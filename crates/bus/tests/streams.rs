@@ -111,7 +111,7 @@ async fn a_schedule_fires_with_its_headers_and_never_early() {
     let at = now().after(Duration::from_millis(700));
     let meta = Meta { attempt: 2, expires_at: Some(at), ..Meta::new(site(), now()) };
     let schedule = |at| {
-        Outgoing::new(subject::waiting(subscription, &key("1")), Bytes::from_static(b"body"))
+        Outgoing::new(subject::waiting(subscription, &key("1"), None), Bytes::from_static(b"body"))
             .meta(&meta)
             .due_subject(&target)
             .at(at, &target, now())
@@ -136,7 +136,7 @@ async fn a_cancelled_schedule_does_not_fire() {
     let subscription: SubscriptionId = "00000000-0000-0000-0000-000000000001".parse().unwrap();
     let schedule = |id: &str, millis| {
         let target = subject::delivery(Lane::Normal, subscription, &key(id));
-        Outgoing::new(subject::waiting(subscription, &key(id)), Bytes::from(id.to_owned())).at(
+        Outgoing::new(subject::waiting(subscription, &key(id), None), Bytes::from(id.to_owned())).at(
             now().after(Duration::from_millis(millis)),
             &target,
             now(),

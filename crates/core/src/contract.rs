@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::ErrorCode;
 use crate::config::{DisabledReason, Surface};
 use crate::delivery::{DeliveryState, Reason};
-use crate::ids::{DeliveryId, EventKey, SubscriptionId};
+use crate::ids::{DeliveryId, EventKey, ReplayId, SubscriptionId};
 use crate::lane::{Lane, Visibility};
 use crate::matching::SkipReason;
 use crate::slug::Slug;
@@ -69,6 +69,19 @@ pub struct RoutedEvent {
     /// When it was routed; none while it is held until `intended_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routed_at: Option<Timestamp>,
+    /// When its times were last changed while it was held; none if never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
+    /// When it was cancelled while it was held. Nobody receives it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_at: Option<Timestamp>,
+    /// Its place in stream `EVENTS`, from which it can be replayed as long as the stream keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// What its forwarded form hashes to ([`crate::ids::content_hash`]), to tell a repeat from another event under the
+    /// same identity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<i64>,
     /// Who receives it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub matched: Vec<Matched>,
@@ -137,6 +150,9 @@ pub struct Outcome {
     /// When the next attempt is, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_at: Option<Timestamp>,
+    /// By which replay it was made; none for the event's own delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayId>,
 }
 
 /// One HTTP request and its outcome.
@@ -174,8 +190,35 @@ pub struct EndpointChanged {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EndpointChange {
-    /// The dispatcher found that it must be disabled; the registry makes it so.
+    /// It was found that it must be disabled; the registry makes it so.
     Disabled(DisabledReason),
+    /// It has failed several times in a row, the first time at this instant (SPEC 4.4).
+    Degraded(Timestamp),
+    /// It has taken a delivery after it was degraded.
+    Recovered,
     /// The registry removed the subscription; what has not been delivered is cancelled.
     Removed,
+}
+
+/// Request `ask.seen`: has this event been accepted before?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenQuestion {
+    /// Which event.
+    pub key: EventKey,
+    /// [`crate::ids::id_hash`] of its `id`.
+    pub id_hash: i32,
+    /// When it was accepted now; earlier acceptances are asked for.
+    pub accepted_at: Timestamp,
+}
+
+/// Its answer, for an event that was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeenAnswer {
+    /// Which event.
+    pub key: EventKey,
+    /// When it was first accepted, within the time that repeats are recognised in.
+    pub accepted_at: Timestamp,
+    /// What it hashed to then; none if that was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_hash: Option<i64>,
 }

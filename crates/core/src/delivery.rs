@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::{Answer, Verdict, classify};
 use crate::config::{EndpointState, Subscription, Surface};
+use crate::contract::Meta;
 use crate::retry::RetrySchedule;
 use crate::timestamp::Timestamp;
 
@@ -88,10 +89,20 @@ pub enum Reason {
     EndpointSlowed,
     /// The endpoint has as many deliveries in hand as it may, so this one waits without an attempt.
     EndpointBusy,
+    /// The endpoint failed too often in a row: it is tried by single probes only, so this delivery waits.
+    BreakerOpen,
+    /// The endpoint gets as many requests per minute as it may, so this delivery waits without an attempt.
+    RateLimited,
+    /// The receiver has not agreed to be called, which its surface requires.
+    ConsentPending,
+    /// An operator, or the publisher of a scheduled event, cancelled it.
+    CancelledByRequest,
+    /// A request moved its next attempt.
+    Rescheduled,
 }
 
 impl Reason {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 13] = [
         Self::EndpointGone,
         Self::EndpointDisabled,
         Self::SubscriptionRemoved,
@@ -100,6 +111,11 @@ impl Reason {
         Self::NoAttemptsLeft,
         Self::EndpointSlowed,
         Self::EndpointBusy,
+        Self::BreakerOpen,
+        Self::RateLimited,
+        Self::ConsentPending,
+        Self::CancelledByRequest,
+        Self::Rescheduled,
     ];
 
     /// The reason's text.
@@ -113,6 +129,11 @@ impl Reason {
             Self::NoAttemptsLeft => "no_attempts_left",
             Self::EndpointSlowed => "endpoint_slowed",
             Self::EndpointBusy => "endpoint_busy",
+            Self::BreakerOpen => "breaker_open",
+            Self::RateLimited => "rate_limited",
+            Self::ConsentPending => "consent_pending",
+            Self::CancelledByRequest => "cancelled_by_request",
+            Self::Rescheduled => "rescheduled",
         }
     }
 
@@ -127,20 +148,30 @@ impl Reason {
 pub enum Gate {
     /// It may.
     Open,
+    /// Not yet: by our clock its time has not come, whatever woke it (N3).
+    Wait(Timestamp),
     /// It may not, and never will: the delivery ends.
     End(DeliveryState, Reason),
 }
 
-/// The gate before every attempt (DESIGN 3.4, N4, N13). Correctness rests here, not on any scheduler.
-pub fn gate(subscription: Option<&Subscription>, expires_at: Option<Timestamp>, now: Timestamp) -> Gate {
-    // An endpoint that is gone explains more than an event that has also expired meanwhile.
+/// The gate before every attempt (DESIGN 3.4, N3, N4, N13). Correctness rests here, not on any scheduler.
+pub fn gate(subscription: Option<&Subscription>, meta: &Meta, now: Timestamp) -> Gate {
+    // What people did explains more than what time did.
+    if meta.cancelled_at.is_some() {
+        return Gate::End(DeliveryState::Cancelled, Reason::CancelledByRequest);
+    }
     match subscription.map(|subscription| subscription.state) {
         None => return Gate::End(DeliveryState::Cancelled, Reason::SubscriptionRemoved),
         Some(EndpointState::Disabled(_)) => return Gate::End(DeliveryState::Cancelled, Reason::EndpointDisabled),
+        Some(EndpointState::Pending) => return Gate::End(DeliveryState::Cancelled, Reason::ConsentPending),
         Some(EndpointState::Active) => {}
     }
-    match expires_at {
-        Some(expires_at) if now >= expires_at => Gate::End(DeliveryState::Expired, Reason::ExpiryTime),
+    match (meta.expires_at, meta.intended_at) {
+        (Some(expires_at), _) if now >= expires_at => Gate::End(DeliveryState::Expired, Reason::ExpiryTime),
+        // It holds back the first attempt only (SPEC 4.1), and no replay: that is asked for now.
+        (_, Some(intended_at)) if meta.attempt == 1 && meta.replay.is_none() && now < intended_at => {
+            Gate::Wait(intended_at)
+        }
         _ => Gate::Open,
     }
 }
@@ -244,10 +275,36 @@ mod tests {
     #[test]
     fn no_attempt_starts_at_or_after_expiry_or_without_a_subscription() {
         let subscription = crate::matching::tests::subscription("communications.letter.created");
-        let gate_at = |expires: i64| gate(Some(&subscription), Some(Timestamp::from_millis(expires)), NOW);
+        let meta = Meta::new("s8n6EzC".parse().unwrap(), NOW);
+        let gate_at = |expires: i64| {
+            let meta = Meta { expires_at: Some(Timestamp::from_millis(expires)), ..meta.clone() };
+            gate(Some(&subscription), &meta, NOW)
+        };
         assert_eq!(gate_at(NOW.as_millis() + 1), Gate::Open);
         assert_eq!(gate_at(NOW.as_millis()), Gate::End(DeliveryState::Expired, Reason::ExpiryTime));
-        assert_eq!(gate(None, None, NOW), Gate::End(DeliveryState::Cancelled, Reason::SubscriptionRemoved));
+        assert_eq!(gate(None, &meta, NOW), Gate::End(DeliveryState::Cancelled, Reason::SubscriptionRemoved));
+        let pending = Subscription { state: EndpointState::Pending, ..subscription };
+        assert_eq!(gate(Some(&pending), &meta, NOW), Gate::End(DeliveryState::Cancelled, Reason::ConsentPending));
+    }
+
+    #[test]
+    fn the_intended_time_holds_back_the_first_attempt_only() {
+        let subscription = crate::matching::tests::subscription("communications.letter.created");
+        let soon = NOW.after(Duration::from_millis(1));
+        let meta = Meta { intended_at: Some(soon), ..Meta::new("s8n6EzC".parse().unwrap(), NOW) };
+        assert_eq!(gate(Some(&subscription), &meta, NOW), Gate::Wait(soon));
+        assert_eq!(gate(Some(&subscription), &meta, soon), Gate::Open);
+        assert_eq!(gate(Some(&subscription), &Meta { attempt: 2, ..meta.clone() }, NOW), Gate::Open);
+        let replayed = Meta { replay: Some(crate::ids::ReplayId(uuid::Uuid::nil())), ..meta };
+        assert_eq!(gate(Some(&subscription), &replayed, NOW), Gate::Open);
+    }
+
+    #[test]
+    fn what_was_cancelled_is_never_attempted() {
+        let subscription = crate::matching::tests::subscription("communications.letter.created");
+        let meta = Meta { cancelled_at: Some(NOW), ..Meta::new("s8n6EzC".parse().unwrap(), NOW) };
+        let cancelled = Gate::End(DeliveryState::Cancelled, Reason::CancelledByRequest);
+        assert_eq!(gate(Some(&subscription), &meta, NOW), cancelled);
     }
 
     #[test]

@@ -14,10 +14,15 @@
 //! | what an answer means | [`answer`] |
 //! | when the next attempt is | [`retry`] |
 //! | whether an attempt may start, and what follows it | [`delivery`] |
+//! | when a failing endpoint is left alone | [`breaker`] |
+//! | how many requests a minute an endpoint gets | [`rate`] |
+//! | how a waiting event's times are changed | [`reschedule`] |
+//! | which events we publish ourselves | [`operational`] |
 //! | how a webhook is signed | [`signing`] |
 //! | what travels on the bus | [`contract`], [`config`] |
 
 pub mod answer;
+pub mod breaker;
 pub mod config;
 pub mod contract;
 pub mod delivery;
@@ -27,7 +32,10 @@ pub mod ids;
 pub mod lane;
 pub mod limits;
 pub mod matching;
+pub mod operational;
 pub mod problem;
+pub mod rate;
+pub mod reschedule;
 pub mod retry;
 pub mod signing;
 pub mod slipstream;

@@ -28,3 +28,6 @@ pub const ANSWER_BYTES_KEPT_MAX: usize = 16 * 1024;
 pub const RETRY_AFTER_SECONDS_MAX: u64 = 24 * 3600;
 /// Furthest future that a schedule may lie in, in milliseconds: 100 years (DESIGN 3.3).
 pub const SCHEDULE_MILLIS_MAX: i64 = 100 * 365 * 24 * 3600 * 1000;
+
+/// How long a repeat of an event is recognised after its acceptance: 7 days (SPEC 4.7), in milliseconds.
+pub const DEDUPLICATION_MILLIS: i64 = 7 * 24 * 3600 * 1000;

@@ -143,6 +143,9 @@ pub(crate) mod tests {
             headers: Vec::new(),
             event_types: if event_type.is_empty() { Vec::new() } else { vec![event_type.into()] },
             state: EndpointState::Active,
+            health: crate::config::Health::Healthy,
+            consent: crate::config::Consent::Off,
+            limits: crate::config::EndpointLimits::default(),
             signing_keys: Vec::new(),
             revision: 1,
         }

@@ -33,6 +33,8 @@ pub enum ProblemKind {
     RequestTimeout,
     /// 409: the object is in a state that does not allow this.
     Conflict,
+    /// 410: what this was about is there no more, and will not come back.
+    Gone,
     /// 413: body, event or batch above its limit.
     TooLarge,
     /// 415: content type or content encoding we do not read.
@@ -62,6 +64,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
             Self::Conflict => 409,
+            Self::Gone => 410,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::TargetNotAllowed | Self::Unprocessable => 422,
@@ -97,6 +100,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => "Method Not Allowed",
             Self::RequestTimeout => "Request Timeout",
             Self::Conflict => "Conflict",
+            Self::Gone => "Gone",
             Self::TooLarge => "Content Too Large",
             Self::UnsupportedMediaType => "Unsupported Media Type",
             Self::TargetNotAllowed => "Target not allowed",

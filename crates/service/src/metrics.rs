@@ -45,12 +45,18 @@ fn describe() {
     describe_gauge!(names::DIRECTORY_SUBSCRIPTIONS, "Subscriptions known");
     describe_counter!(names::DIRECTORY_WATCHES_LOST, "Times the watch of the config bucket was begun anew");
     describe_counter!(names::EVENTS_ACCEPTED, "Events answered with 204, repeats included");
-    describe_counter!(names::EVENTS_DUPLICATE, "Accepted events that the stream already had");
+    describe_counter!(names::EVENTS_DUPLICATE, "Accepted events that repeat an earlier one, by who found it");
+    describe_counter!(names::EVENTS_DUPLICATE_MISMATCH, "Repeats whose content differs from the first event's");
+    describe_counter!(names::EVENTS_NOT_LOOKED_UP, "Events routed without looking for late repeats");
     describe_counter!(names::EVENTS_ROUTED, "Events whose receivers are decided");
     describe_counter!(names::ATTEMPTS, "Attempts to deliver, by result");
     describe_histogram!(names::ATTEMPT_DURATION, "Seconds that an attempt to deliver took");
     describe_counter!(names::DELIVERIES_PARKED, "Deliveries put off without an attempt, by reason");
     describe_gauge!(names::STREAM_BACKLOG, "Messages not yet acknowledged by the slowest consumer of a stream");
+    describe_counter!(names::BREAKERS_OPENED, "Endpoints that failed so often in a row that they are left alone");
+    describe_gauge!(names::BREAKERS_OPEN, "Endpoints that are left alone at present");
+    describe_gauge!(names::DISPATCHERS, "Dispatchers that share what receivers allow");
+    describe_counter!(names::DELIVERIES_REPLAYED, "Deliveries that replay jobs made again");
 }
 
 /// All metrics in the Prometheus text format.

@@ -43,8 +43,12 @@ pub const DIRECTORY_WATCHES_LOST: &str = "slipstream_directory_watches_lost_tota
 /// Counter: events that publishers heard 204 for, repeats included, by [`VISIBILITY`] and [`LANE`]. All that is left of
 /// a Private event, beside its span (SPEC 5.2).
 pub const EVENTS_ACCEPTED: &str = "slipstream_events_accepted_total";
-/// Counter: accepted events that the stream already had.
+/// Counter: accepted events that repeat an earlier one, by `found`: `at_once` by the broker, `late` by the activity log.
 pub const EVENTS_DUPLICATE: &str = "slipstream_events_duplicate_total";
+/// Counter: those of [`EVENTS_DUPLICATE`] whose content differs from the first one's.
+pub const EVENTS_DUPLICATE_MISMATCH: &str = "slipstream_events_duplicate_mismatch_total";
+/// Counter: events that were routed without looking for late repeats, because nobody answered.
+pub const EVENTS_NOT_LOOKED_UP: &str = "slipstream_events_not_looked_up_total";
 /// Counter: events for which it is decided who receives them.
 pub const EVENTS_ROUTED: &str = "slipstream_events_routed_total";
 /// Counter: attempts, by `result`: a status class or an error code.
@@ -55,3 +59,11 @@ pub const ATTEMPT_DURATION: &str = "slipstream_attempt_duration_seconds";
 pub const DELIVERIES_PARKED: &str = "slipstream_deliveries_parked_total";
 /// Gauge: messages that the slowest consumer of a `stream` has still to acknowledge.
 pub const STREAM_BACKLOG: &str = "slipstream_stream_backlog_messages";
+/// Counter: breakers of endpoints that opened.
+pub const BREAKERS_OPENED: &str = "slipstream_breakers_opened_total";
+/// Gauge: endpoints whose breaker is open or half open, in this dispatcher.
+pub const BREAKERS_OPEN: &str = "slipstream_breakers_open";
+/// Gauge: dispatchers that share receivers' rates, as this one counts them.
+pub const DISPATCHERS: &str = "slipstream_dispatchers";
+/// Counter: deliveries that replay jobs made again.
+pub const DELIVERIES_REPLAYED: &str = "slipstream_deliveries_replayed_total";

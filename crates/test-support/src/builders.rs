@@ -4,8 +4,8 @@
 //! everything on all sites, and public letter events, which the feature `physicalpost` delivers.
 
 use slipstream_core::config::{
-    Account, AccountKind, EndpointState, KeyHash, Organisation, Permission, Product, Quota, SigningKey, Site,
-    SitesAllowed, Subscription, SubscriptionHeader, Surface,
+    Account, AccountKind, Consent, EndpointLimits, EndpointState, Health, KeyHash, Organisation, Permission, Product,
+    Quota, SigningKey, Site, SitesAllowed, Subscription, SubscriptionHeader, Surface,
 };
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::{AccountId, SubscriptionId};
@@ -125,6 +125,9 @@ pub fn subscription(site: &str, account: AccountId, uri: impl Into<String>) -> S
         headers: Vec::new(),
         event_types: Vec::new(),
         state: EndpointState::Active,
+        health: Health::Healthy,
+        consent: Consent::Off,
+        limits: EndpointLimits::default(),
         signing_keys: vec![SigningKey { secret: SIGNING_SECRET.to_owned(), until: None }],
         revision: 1,
     }

@@ -3,6 +3,9 @@
 //! It runs on a thread of its own, so that it answers however busy or paused the test's runtime is, keeps every
 //! request, and answers by a script: slowly, wrongly, in part, or not at all. No script: 200 at once.
 //!
+//! It is asked for its consent (`OPTIONS`, SPEC 3.7) and grants it without a limit, unless [`Receiver::consent_by`] says
+//! otherwise. Such requests are kept apart: everything else that a receiver tells and does is about deliveries.
+//!
 //! ```ignore
 //! let receiver = Receiver::start().await;
 //! receiver.script(|_, nth| if nth == 0 { Reply::status(503) } else { Reply::ok() });
@@ -15,7 +18,7 @@ mod connection;
 mod reply;
 mod state;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,11 +77,23 @@ pub struct Receiver {
 
 impl Receiver {
     /// Starts a receiver on a loopback port of the system's choice.
-    #[expect(clippy::unused_async, reason = "starting is asynchronous for every fixture, this one may become so")]
     pub async fn start() -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST).await
+    }
+
+    /// Starts a receiver on another address of loopback, such as 127.0.0.2: for tests in which receivers must be
+    /// different *hosts*, because bounds per target host do not look at the port.
+    ///
+    /// # Panics
+    ///
+    /// If the machine has no such address.
+    #[expect(clippy::unused_async, reason = "starting is asynchronous for every fixture, this one may become so")]
+    pub async fn start_on(address: impl Into<IpAddr>) -> Self {
         crate::child::install_crypto();
+        let address = address.into();
+        assert!(address.is_loopback(), "a receiver is for loopback only, and {address} is not");
         // Bound before we return: a connection made at once waits in the queue instead of being refused.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port is free");
+        let listener = std::net::TcpListener::bind((address, 0)).expect("a loopback port is free");
         listener.set_nonblocking(true).expect("a socket can be made nonblocking");
         let address = listener.local_addr().expect("a bound socket has an address");
         let (state, stop) = (Arc::new(State::default()), CancellationToken::new());
@@ -99,7 +114,7 @@ impl Receiver {
         self.address
     }
 
-    /// `http://127.0.0.1:{port}{path}`; `path` starts with a slash.
+    /// `http://{address}:{port}{path}`, such as `http://127.0.0.1:40000/hook`; `path` starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -114,6 +129,17 @@ impl Receiver {
     /// Answers `path` by `script`; see [`Receiver::script`].
     pub fn script_path(&self, path: &str, script: impl Fn(&Received, usize) -> Reply + Send + Sync + 'static) {
         self.state.set_script(Some(path), Arc::new(script));
+    }
+
+    /// Answers `OPTIONS` on every path by `script`, instead of with [`Reply::granted`].
+    pub fn consent_by(&self, script: impl Fn(&Received) -> Reply + Send + Sync + 'static) {
+        self.state.set_consent(Arc::new(script));
+    }
+
+    /// Every `OPTIONS` request so far, in order of arrival. No other method here knows of them, but
+    /// [`Receiver::connections`] and [`Receiver::clear`].
+    pub fn consents(&self) -> Vec<Arc<Received>> {
+        self.state.consents()
     }
 
     /// Every request so far, in order of arrival.

@@ -119,6 +119,71 @@ async fn a_drip_gives_bytes_without_end() {
     assert!(text.starts_with(b"ababa"), "{text:?}");
 }
 
+fn options(url: String) -> Request<Full<Bytes>> {
+    Request::options(url).header("webhook-request-origin", "events.example").body(Full::default()).unwrap()
+}
+
+#[tokio::test]
+async fn consent_is_granted_and_kept_apart_from_deliveries() {
+    let receiver = Receiver::start().await;
+    receiver.script(|_, nth| Reply::status(if nth == 0 { 503 } else { 204 }));
+    receiver.script_path("/gone", |_, _| Reply::status(410));
+    let client = client();
+    for path in ["/hook?a=1", "/gone"] {
+        let answer = client.request(options(receiver.url(path))).await.unwrap();
+        assert_eq!(answer.status(), 200, "no script answers for a delivery");
+        let header = |name| answer.headers().get(name).unwrap();
+        assert_eq!(
+            (header("webhook-allowed-origin"), header("webhook-allowed-rate")),
+            (&"*".parse().unwrap(), &"*".parse().unwrap())
+        );
+    }
+    assert_eq!((receiver.count(), receiver.received().len(), receiver.in_flight_max()), (0, 0, 0));
+    assert_eq!(receiver.received_at("/hook").len(), 0);
+    let consents = receiver.consents();
+    assert_eq!(consents.len(), 2);
+    assert_eq!((consents[0].method.as_str(), consents[0].path.as_str()), ("OPTIONS", "/hook"));
+    assert_eq!(consents[0].query.as_deref(), Some("a=1"));
+    assert_eq!(consents[0].header("webhook-request-origin"), "events.example");
+
+    // The first delivery is the first.
+    assert_eq!(client.request(post(receiver.url("/hook"), "{}")).await.unwrap().status(), 503);
+    assert_eq!(receiver.wait_for(1, LIMIT).await[0].method, "POST");
+    assert_eq!((receiver.count(), receiver.consents().len()), (1, 2));
+    receiver.clear();
+    assert_eq!(receiver.consents().len(), 0);
+}
+
+#[tokio::test]
+async fn a_script_gives_refuses_or_delays_consent() {
+    let receiver = Receiver::start().await;
+    receiver.consent_by(|request| match request.path.as_str() {
+        "/rate" => Reply::granted_rate("60"),
+        "/slow" => Reply::granted().delay(Duration::from_millis(50)),
+        "/reset" => Reply::reset(),
+        _ => Reply::status(405),
+    });
+    let client = client();
+    let rate = client.request(options(receiver.url("/rate"))).await.unwrap();
+    assert_eq!(rate.headers().get("webhook-allowed-rate").unwrap(), "60");
+    let before = Instant::now();
+    client.request(options(receiver.url("/slow"))).await.unwrap();
+    assert!(before.elapsed() >= Duration::from_millis(50));
+    let refused = client.request(options(receiver.url("/other"))).await.unwrap();
+    assert_eq!((refused.status().as_u16(), refused.headers().get("webhook-allowed-origin")), (405, None));
+    assert!(client.request(options(receiver.url("/reset"))).await.is_err());
+    assert_eq!(client.request(post(receiver.url("/other"), "{}")).await.unwrap().status(), 200);
+    assert_eq!((receiver.consents().len(), receiver.count()), (4, 1));
+}
+
+#[tokio::test]
+async fn receivers_can_be_different_hosts() {
+    let (one, two) = (Receiver::start().await, Receiver::start_on([127, 0, 0, 2]).await);
+    assert!(two.url("/").starts_with("http://127.0.0.2:"), "{}", two.url("/"));
+    client().request(post(two.url("/"), "{}")).await.unwrap();
+    assert_eq!((one.count(), two.count()), (0, 1));
+}
+
 #[tokio::test]
 async fn thousands_of_requests_are_counted_exactly() {
     const REQUESTS: usize = 4_000;

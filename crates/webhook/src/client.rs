@@ -1,39 +1,34 @@
-//! How one request is sent and its answer read, within one deadline and fixed limits (SPEC 2.8, 4.6; THREATS 3).
+//! The client and its deliveries: what is sent to whom, and with which fields (SPEC 2.8, 4.6; THREATS 3).
 
 use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Version};
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Incoming};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use hyper_rustls::ConfigBuilderExt as _;
 use rustls::RootCertStore;
 use slipstream_core::answer::{Answer, ErrorCode};
-use slipstream_core::limits::{ANSWER_BYTES_KEPT_MAX, ANSWER_BYTES_READ_MAX};
 use slipstream_core::trace::TraceContext;
-use tokio::time::{Instant, timeout_at};
 
 use crate::connect::Dialer;
-use crate::connection::{Body, Connection, HEAD_FIELDS_MAX, SendError};
+use crate::consent::Asked;
+use crate::exchange::Outgoing;
 use crate::headers::PreparedHeaders;
 use crate::policy::AddressPolicy;
-use crate::pool::{Host, Pool, REUSE_MAX};
+use crate::pool::{Pool, REUSE_MAX};
 use crate::resolve::{Resolve, SystemResolver};
 use crate::target::Target;
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+pub(crate) const WEBHOOK_REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
-/// Fields that we add: `Host`, type, encoding, agent, trace, three of Standard Webhooks.
-const OWN_FIELDS: usize = 8;
-/// Longest `Retry-After` that is passed on; the longest form that means something has 33 characters.
-const RETRY_AFTER_BYTES_MAX: usize = 64;
+/// Fields that we add to a delivery, beside those of every request: type, trace, three of Standard Webhooks, origin.
+const OWN_FIELDS: usize = 6;
 
 /// How the client behaves. The defaults are those of SPEC 2.8.
 #[derive(Debug, Clone)]
@@ -81,14 +76,15 @@ impl Default for ClientConfig {
 /// The client. Cheap to clone; clones share connections and the bounds per host.
 #[derive(Clone)]
 pub struct Client {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    dialer: Dialer,
-    pool: Arc<Pool>,
-    user_agent: HeaderValue,
-    timeout: Duration,
+pub(crate) struct Inner {
+    pub(crate) dialer: Dialer,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) asked: Asked,
+    pub(crate) user_agent: HeaderValue,
+    pub(crate) timeout: Duration,
 }
 
 /// One attempt: what is sent where.
@@ -106,18 +102,12 @@ pub struct WebhookRequest<'a> {
     pub signature: Option<String>,
     /// The subscription's own headers.
     pub headers: &'a PreparedHeaders,
+    /// `WebHook-Request-Origin`: our DNS name, once the receiver has given its consent ([`Client::ask_consent`]).
+    pub request_origin: Option<&'a HeaderValue>,
     /// The attempt's position in its trace.
     pub traceparent: Option<TraceContext>,
     /// The bytes that were signed (N12).
     pub body: Bytes,
-}
-
-/// The fields of a request whose values were made for it, once for all connections that are tried.
-struct Fields {
-    id: HeaderValue,
-    timestamp: HeaderValue,
-    signature: Option<HeaderValue>,
-    traceparent: Option<HeaderValue>,
 }
 
 impl Client {
@@ -135,7 +125,8 @@ impl Client {
             lifetime: REUSE_MAX + config.timeout,
         };
         let pool = Pool::new(config.idle_per_host_max);
-        Self { inner: Arc::new(Inner { dialer, pool, user_agent: config.user_agent, timeout: config.timeout }) }
+        let (asked, user_agent, timeout) = (Asked::default(), config.user_agent, config.timeout);
+        Self { inner: Arc::new(Inner { dialer, pool, asked, user_agent, timeout }) }
     }
 
     /// Makes one attempt and reads its answer. Ends by the deadline, whatever the receiver does.
@@ -144,98 +135,31 @@ impl Client {
     /// never sent twice: it moves to another connection only if no byte of it was written, as when a connection kept
     /// from an earlier request turns out to be closed. When 64 requests to the host are in flight, it
     /// waits for one of them within its own deadline.
-    pub async fn send(&self, request: WebhookRequest<'_>) -> Answer {
-        let deadline = Instant::now() + self.inner.timeout;
-        // Stands until something better is known, also when the deadline cuts the exchange off.
-        let mut answer = Answer::error(ErrorCode::Timeout);
-        let exchange = self.inner.exchange(request, &mut answer);
-        if let Ok(Err(code)) = timeout_at(deadline, exchange).await {
-            answer.result = Err(code);
-        }
-        answer
-    }
-}
-
-impl Inner {
-    /// Writes to `answer` as it learns; an error only as long as there is no status.
-    async fn exchange(&self, mut request: WebhookRequest<'_>, answer: &mut Answer) -> Result<(), ErrorCode> {
-        let fields = Fields::new(&mut request).ok_or_else(|| {
+    pub async fn send(&self, mut request: WebhookRequest<'_>) -> Answer {
+        let Some(made) = Made::new(&mut request) else {
             tracing::error!("the id or signature of a webhook cannot be a header value");
-            ErrorCode::Protocol
-        })?;
-        let host = self.pool.host(request.target);
-        let _slot = host.slots.acquire().await.expect("nobody closes the slots");
-        let mut lease = Lease { host: &host, connection: None, is_sound: false };
-        let response = loop {
-            let (connection, is_new) = self.connection(&host, request.target).await?;
-            let message = self.message(&request, &fields, connection.is_http2());
-            let connection = lease.connection.insert(connection);
-            match connection.send(message).await {
-                Ok(response) => break response,
-                Err(SendError::Failed(code)) => return Err(code),
-                Err(SendError::Unsent) if is_new => return Err(ErrorCode::Protocol),
-                Err(SendError::Unsent) => lease.discard(),
-            }
+            return Answer::error(ErrorCode::Protocol);
         };
-        let connection = lease.connection.as_mut().expect("the answer came over it");
-        read_head(&response, answer)?;
-        let is_whole = read_body(connection, response.into_body(), answer).await;
-        lease.is_sound = is_whole || connection.is_http2();
-        if is_whole && !connection.is_http2() && connection.is_reusable().await {
-            let connection = lease.connection.take().expect("it has just been used");
-            self.pool.keep(&host, request.target, connection, Instant::now());
-        }
-        Ok(())
-    }
-
-    /// A connection for one request, kept or new.
-    async fn connection(&self, host: &Host, target: &Target) -> Result<(Connection, bool), ErrorCode> {
-        while let Some(mut kept) = host.take(target, Instant::now()) {
-            if kept.is_reusable().await {
-                return Ok((kept, false));
-            }
-            host.forget(&kept);
-        }
-        let new = self.dialer.dial(target).await?;
-        if let Some(shared) = new.share() {
-            self.pool.keep(host, target, shared, Instant::now());
-        }
-        Ok((new, true))
-    }
-
-    fn message(&self, request: &WebhookRequest<'_>, fields: &Fields, is_http2: bool) -> Request<Body> {
-        let target = request.target;
-        let mut message = Request::new(Body::new(request.body.clone()));
-        *message.method_mut() = Method::POST;
-        let mut headers = HeaderMap::with_capacity(OWN_FIELDS + request.headers.iter().len());
-        if is_http2 {
-            *message.uri_mut() = target.absolute_form().clone();
-            *message.version_mut() = Version::HTTP_2;
-        } else {
-            *message.uri_mut() = target.origin_form().clone();
-            headers.insert(HOST, target.host_header().clone());
-        }
-        headers.insert(USER_AGENT, self.user_agent.clone());
-        // Before ours, so that whatever slipped through its checks could not replace one of them. Only `User-Agent` may.
-        for (name, value) in request.headers.iter() {
-            headers.insert(name.clone(), value.clone());
-        }
-        headers.insert(CONTENT_TYPE, request.content_type.clone());
-        headers.insert(ACCEPT_ENCODING, IDENTITY);
-        headers.insert(WEBHOOK_ID, fields.id.clone());
-        headers.insert(WEBHOOK_TIMESTAMP, fields.timestamp.clone());
-        if let Some(signature) = &fields.signature {
-            headers.insert(WEBHOOK_SIGNATURE, signature.clone());
-        }
-        if let Some(traceparent) = &fields.traceparent {
-            headers.insert(TRACEPARENT, traceparent.clone());
-        }
-        *message.headers_mut() = headers;
-        message
+        let outgoing = Outgoing {
+            target: request.target,
+            method: Method::POST,
+            body: request.body.clone(),
+            fields_len: OWN_FIELDS + request.headers.iter().len(),
+            fields: |headers: &mut HeaderMap| fields(headers, &request, &made),
+        };
+        self.inner.exchange(outgoing, |_| ()).await
     }
 }
 
-impl Fields {
+/// The values of a request's fields that were made for it, once for all connections that are tried.
+struct Made {
+    id: HeaderValue,
+    timestamp: HeaderValue,
+    signature: Option<HeaderValue>,
+    traceparent: Option<HeaderValue>,
+}
+
+impl Made {
     fn new(request: &mut WebhookRequest<'_>) -> Option<Self> {
         let signature = request.signature.take().map(HeaderValue::try_from).transpose().ok()?;
         Some(Self {
@@ -247,70 +171,29 @@ impl Fields {
     }
 }
 
+fn fields(headers: &mut HeaderMap, request: &WebhookRequest<'_>, made: &Made) {
+    // Before ours, so that whatever slipped through its checks could not replace one of them. Only `User-Agent` may.
+    for (name, value) in request.headers.iter() {
+        headers.insert(name.clone(), value.clone());
+    }
+    headers.insert(CONTENT_TYPE, request.content_type.clone());
+    headers.insert(WEBHOOK_ID, made.id.clone());
+    headers.insert(WEBHOOK_TIMESTAMP, made.timestamp.clone());
+    if let Some(signature) = &made.signature {
+        headers.insert(WEBHOOK_SIGNATURE, signature.clone());
+    }
+    if let Some(origin) = request.request_origin {
+        headers.insert(WEBHOOK_REQUEST_ORIGIN, origin.clone());
+    }
+    if let Some(traceparent) = &made.traceparent {
+        headers.insert(TRACEPARENT, traceparent.clone());
+    }
+}
+
 fn traceparent(context: TraceContext) -> HeaderValue {
     let mut text = [0; 55];
     write!(text.as_mut_slice(), "{context}").expect("a traceparent has 55 characters");
     HeaderValue::from_bytes(&text).expect("a traceparent is hex digits and hyphens")
-}
-
-/// The connection of one exchange. A shared one that is left in the middle, by an error or the deadline, is forgotten:
-/// its peer may have gone without a word, and every further request would wait for it in vain.
-struct Lease<'a> {
-    host: &'a Host,
-    connection: Option<Connection>,
-    is_sound: bool,
-}
-
-impl Lease<'_> {
-    fn discard(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.host.forget(&connection);
-        }
-    }
-}
-
-impl Drop for Lease<'_> {
-    fn drop(&mut self) {
-        if !self.is_sound {
-            self.discard();
-        }
-    }
-}
-
-fn read_head(response: &Response<Incoming>, answer: &mut Answer) -> Result<(), ErrorCode> {
-    // HTTP/1.1 has this limit in its parser.
-    if response.headers().len() > HEAD_FIELDS_MAX {
-        return Err(ErrorCode::Protocol);
-    }
-    answer.result = Ok(response.status().as_u16());
-    let mut values = response.headers().get_all(RETRY_AFTER).iter();
-    if let (Some(value), None) = (values.next(), values.next()) {
-        let text = value.to_str().ok().filter(|text| text.len() <= RETRY_AFTER_BYTES_MAX);
-        answer.retry_after = text.map(ToOwned::to_owned);
-    }
-    Ok(())
-}
-
-/// Reads the body as far as the limit. Whether all of it was read, so that the connection is free for another request.
-async fn read_body(connection: &mut Connection, mut body: Incoming, answer: &mut Answer) -> bool {
-    if body.is_end_stream() {
-        return true;
-    }
-    let reading = async {
-        let mut read = 0;
-        while let Some(frame) = body.frame().await {
-            let Ok(frame) = frame else { return false };
-            let Some(data) = frame.data_ref() else { continue };
-            let room = ANSWER_BYTES_KEPT_MAX - answer.body.len();
-            answer.body.extend_from_slice(&data[..data.len().min(room)]);
-            read += data.len();
-            if read > ANSWER_BYTES_READ_MAX {
-                return false;
-            }
-        }
-        true
-    };
-    connection.drive(reading).await
 }
 
 fn tls_config(roots: Roots) -> rustls::ClientConfig {

@@ -14,7 +14,8 @@
 //! | which addresses are never called | [`address`] |
 //! | what an operator may allow or refuse beside that | [`policy`] |
 //! | which headers a subscription may add | [`headers`] |
-//! | how one request is sent and its answer read | [`client`] |
+//! | how an event is sent | [`client`] |
+//! | how a receiver is asked whether it wants them | [`consent`] |
 //! | how a name becomes addresses | [`resolve`] |
 //!
 //! Deliberately absent: redirects, proxies, cookies, decompression, and repeating a request that may have been sent.
@@ -23,6 +24,8 @@ pub mod address;
 pub mod client;
 mod connect;
 mod connection;
+pub mod consent;
+mod exchange;
 pub mod headers;
 pub mod policy;
 mod pool;
@@ -30,6 +33,7 @@ pub mod resolve;
 pub mod target;
 
 pub use client::{Client, ClientConfig, Roots, WebhookRequest};
+pub use consent::{ConsentAnswer, ConsentError, ConsentRequest};
 pub use headers::PreparedHeaders;
 pub use policy::{AddressPolicy, Allow};
 pub use target::{Target, TargetRefused};

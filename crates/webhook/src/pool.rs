@@ -106,7 +106,7 @@ impl Pool {
             return Arc::clone(host);
         }
         let host = Arc::new(Host { slots: Semaphore::new(IN_FLIGHT_PER_HOST_MAX), waiting: Mutex::default() });
-        hosts.insert(Arc::clone(target.host_key()), Arc::clone(&host));
+        hosts.insert(Arc::clone(target.host()), Arc::clone(&host));
         host
     }
 

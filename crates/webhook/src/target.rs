@@ -28,6 +28,7 @@ pub struct Target(Arc<Parts>);
 struct Parts {
     scheme: Scheme,
     host: Arc<str>,
+    host_key: Arc<str>,
     address: Address,
     port: u16,
     /// Path and query, for HTTP/1.1.
@@ -134,14 +135,19 @@ impl Target {
         self.0.scheme
     }
 
-    /// The host: a lower-case name without a final dot, or an address.
-    pub fn host(&self) -> &str {
+    /// The host: a lower-case name without a final dot, or an address. The key under which this client keeps connections
+    /// and counts requests in flight and consent requests.
+    pub fn host(&self) -> &Arc<str> {
         &self.0.host
     }
 
-    /// The host, shared: the key under which connections and slots are kept.
-    pub(crate) fn host_key(&self) -> &Arc<str> {
-        &self.0.host
+    /// `<host>:<port>`, in lower case, an IPv6 address in brackets: the same for every spelling of one place, and so a
+    /// key for what is told apart by port. Says nothing of scheme, path or query.
+    ///
+    /// Finer than what this client bounds: that counts by [`Target::host`] alone, so that nobody multiplies it by naming
+    /// many ports.
+    pub fn host_key(&self) -> &Arc<str> {
+        &self.0.host_key
     }
 
     pub(crate) fn address(&self) -> Address {
@@ -237,7 +243,12 @@ fn prepare(url: &Url, scheme: Scheme, address: Address, host: &str, port: u16) -
         return Err(TargetRefused::NotAUrl);
     };
     let origin_form = Uri::from(path);
-    Ok(Parts { scheme, host: host.into(), address, port, origin_form, absolute_form, host_header, server_name })
+    let host_key = match address {
+        Address::Literal(ip) => SocketAddr::new(ip, port).to_string(),
+        Address::Name | Address::Localhost => format!("{host}:{port}"),
+    };
+    let (host, host_key) = (host.into(), host_key.into());
+    Ok(Parts { scheme, host, host_key, address, port, origin_form, absolute_form, host_header, server_name })
 }
 
 impl AddressPolicy {

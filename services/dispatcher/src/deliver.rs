@@ -17,14 +17,15 @@ use std::time::{Duration, Instant};
 
 use slipstream_bus::{Bus, ConsumerName, Message, Publisher};
 use slipstream_core::lane::Lane;
-use slipstream_service::{Context, Directory};
-use slipstream_webhook::{Client, ClientConfig};
-use tokio::sync::{Semaphore, mpsc};
+use slipstream_service::{Context, Directory, clock, names};
+use slipstream_webhook::{Client, ClientConfig, Target};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::attempt::Worker;
-use self::endpoint::{Admission, Endpoints, Full};
+use self::attempt::prepare;
+use self::endpoint::{Admission, Bounds, Endpoints, Full};
 use self::pick::pick_order;
 use self::record::Recorder;
 use self::work::Work;
@@ -61,7 +62,18 @@ pub(crate) async fn start(
         idle_per_host_max: delivery.attempts_in_flight_per_subscription,
         ..ClientConfig::default()
     };
-    let endpoints = Arc::new(Endpoints::new(delivery.attempts_in_flight_per_subscription));
+    let bounds = Bounds {
+        total: delivery.attempts_in_flight_max,
+        per_subscription: delivery.attempts_in_flight_per_subscription,
+        per_host: delivery.attempts_in_flight_per_host,
+    };
+    let (dispatchers, counting) = bus.presence("dispatcher").await?;
+    let stop = ctx.stop.clone();
+    ctx.spawn("presence", async move {
+        stop.run_until_cancelled(counting).await;
+        Ok(())
+    });
+    let endpoints = Arc::new(Endpoints::new(bounds, dispatchers.clone()));
     let (recorder, record_loop) = Recorder::new(bus.clone(), outcomes.clone(), ctx.stop.clone());
     ctx.spawn("record", record_loop);
     let worker = Arc::new(Worker {
@@ -74,6 +86,8 @@ pub(crate) async fn start(
         outcomes: outcomes.clone(),
         recorder,
         stale_after: config.bus.delivery_lease_ms * 2 / 3,
+        permits: Arc::new(Semaphore::new(delivery.attempts_in_flight_max)),
+        workers: TaskTracker::new(),
         stop: ctx.stop.clone(),
     });
     let lanes = Lanes {
@@ -81,8 +95,8 @@ pub(crate) async fn start(
         high: open(bus, Lane::High, ctx).await?,
         normal: open(bus, Lane::Normal, ctx).await?,
     };
-    let permits = Arc::new(Semaphore::new(delivery.attempts_in_flight_max));
-    ctx.spawn("deliver", run(lanes, permits, worker, ctx.stop.clone()));
+    ctx.spawn("deliver", run(lanes, worker, ctx.stop.clone()));
+    ctx.spawn("dispatchers", report(dispatchers, ctx.stop.clone()));
     ctx.spawn("endpoints", endpoint::watch(endpoints, directory, ctx.stop.clone()));
     Ok(())
 }
@@ -152,17 +166,11 @@ async fn first_of(first: &mut Due, second: &mut Due, third: &mut Due) -> Message
     }
 }
 
-async fn run(
-    mut lanes: Lanes,
-    permits: Arc<Semaphore>,
-    worker: Arc<Worker>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let workers = TaskTracker::new();
+async fn run(mut lanes: Lanes, worker: Arc<Worker>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut picks = 0_u32;
     loop {
         let next = async {
-            let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
+            let permit = Arc::clone(&worker.permits).acquire_owned().await.expect("the semaphore is never closed");
             picks = picks.wrapping_add(1);
             (permit, lanes.next(pick_order(picks)).await)
         };
@@ -172,19 +180,13 @@ async fn run(
             next = next => next,
         };
         let Some(work) = work else { continue };
-        match admit(&worker.endpoints, work).await {
-            Admission::Start(work) => {
-                let worker = Arc::clone(&worker);
-                workers.spawn(async move {
-                    worker.work_off(work).await;
-                    drop(permit);
-                });
-            }
+        match admit(&worker, work).await {
+            Admission::Start(work, place) => worker.spawn(work, place, permit),
             Admission::Queued => {}
             Admission::Park(work, park) => {
-                let worker = Arc::clone(&worker);
-                workers.spawn(async move {
-                    worker.park(work, park).await;
+                let parking = Arc::clone(&worker);
+                worker.workers.spawn(async move {
+                    parking.park(work, park).await;
                     drop(permit);
                 });
             }
@@ -195,25 +197,43 @@ async fn run(
     for work in worker.endpoints.drain() {
         work.ack.hand_back().await;
     }
-    workers.close();
-    workers.wait().await;
+    worker.workers.close();
+    worker.workers.wait().await;
     Ok(())
 }
 
 /// Admits a delivery. A quick receiver with a full queue has room again within milliseconds; one that has not was
 /// quick once.
-async fn admit(endpoints: &Endpoints, mut work: Work) -> Admission {
-    let subscription = work.subscription;
+async fn admit(worker: &Worker, mut work: Work) -> Admission {
     let deadline = Instant::now() + ROOM_WITHIN;
     loop {
-        match endpoints.admit(work) {
+        let subscription = worker.directory.load().subscriptions().get(work.subscription).cloned();
+        // What was cancelled needs no place: its gate is closed.
+        let subscription = subscription.filter(|_| work.meta.cancelled_at.is_none());
+        let prepared = subscription
+            .as_deref()
+            .map(|subscription| worker.endpoints.prepared(subscription, |it| prepare(it, &worker.policy)));
+        let host = prepared.as_ref().and_then(|prepared| prepared.target.as_ref().ok()).map(Target::host);
+        let known = subscription.as_deref().map(|subscription| (subscription, host));
+        match worker.endpoints.admit(work, known, clock::now()) {
             Ok(admission) => return admission,
             Err(Full(again)) => work = again,
         }
         if Instant::now() < deadline {
             tokio::time::sleep(ROOM_LOOK_EVERY).await;
         } else {
-            endpoints.stalled(subscription);
+            worker.endpoints.stalled(work.subscription);
+        }
+    }
+}
+
+/// Shows how many dispatchers share what receivers allow.
+async fn report(mut dispatchers: watch::Receiver<usize>, stop: CancellationToken) -> anyhow::Result<()> {
+    loop {
+        metrics::gauge!(names::DISPATCHERS).set(*dispatchers.borrow_and_update() as f64);
+        match stop.run_until_cancelled(dispatchers.changed()).await {
+            Some(Ok(())) => {}
+            Some(Err(_)) | None => return Ok(()),
         }
     }
 }

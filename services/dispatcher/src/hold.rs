@@ -1,14 +1,17 @@
 //! Hold: an event whose intended time is ahead waits as a schedule, and becomes due when it fires (DESIGN 4 "Hold").
 //!
 //! `later.…` → schedule `held.{site}.{key}` → due → `released.…` → published to where it goes when due. Who receives
-//! it is decided then.
+//! it is decided then. A change of a held event (other times, or its end) is the event once more under `later.…`, of the
+//! next generation: see `slipstream_bus::schedules` for why, and for who wins when it comes due meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use slipstream_bus::{Bus, Consumer, ConsumerName, Message, Outgoing, Publisher, StreamName, subject};
+use slipstream_bus::schedules::due_id;
+use slipstream_bus::{Bus, Consumer, ConsumerName, Held, Message, Outgoing, Publisher, StreamName, Subject, subject};
 use slipstream_core::contract::RoutedEvent;
 use slipstream_core::event::envelope::Envelope;
-use slipstream_core::ids::EventKey;
+use slipstream_core::ids::{EventKey, content_hash};
 use slipstream_core::lane::Visibility;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{Context, clock};
@@ -28,14 +31,20 @@ pub(crate) async fn start(
     storage_is_short: watch::Receiver<bool>,
     ctx: &Context,
 ) -> anyhow::Result<()> {
-    let (outcomes, work, again) = (outcomes.clone(), work.clone(), work.clone());
+    let holder = Arc::new(Holder {
+        bus: bus.clone(),
+        events: bus.publisher(StreamName::Events),
+        queue: bus.publisher(StreamName::Queue),
+        work: work.clone(),
+        outcomes: outcomes.clone(),
+    });
     let later = bus.consume(ConsumerName::Hold).await?.prefetch(BATCH_MAX);
-    let hold = async move |event: &Message| hold(event, &work, &outcomes).await;
+    let holding = Arc::clone(&holder);
+    let hold = async move |event: &Message| holding.hold(event).await;
     ctx.spawn("hold", run(later, storage_is_short, ctx.stop.clone(), hold));
 
-    let (events, queue) = (bus.publisher(StreamName::Events), bus.publisher(StreamName::Queue));
     let released = bus.consume(ConsumerName::Release).await?.prefetch(BATCH_MAX);
-    let release = async move |event: &Message| release(event, &events, &queue, &again).await;
+    let release = async move |event: &Message| holder.release(event).await;
     // What is due goes on: it takes no more room than it gives back.
     let (_, never_short) = watch::channel(false);
     ctx.spawn("release", run(released, never_short, ctx.stop.clone(), release));
@@ -71,74 +80,128 @@ async fn run(
     Ok(())
 }
 
-async fn hold(event: &Message, work: &Publisher, outcomes: &Publisher) -> anyhow::Result<()> {
-    let Some(held) = Held::read(event) else {
-        tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped");
-        return Ok(());
-    };
-    let now = clock::now();
-    let room = held.meta.expires_at.map(|expires_at| expires_at.since(held.intended_at) / 4);
-    let at = spread(held.intended_at, now, room, rand::random());
-    let schedule = Outgoing::new(subject::held(&held.site, &held.record.key), event.payload.clone())
-        .meta(&held.meta)
-        .trace(event.trace)
-        .due_subject(&held.due_subject)
-        .at(at, &subject::released(held.record.lane, &held.site, &held.record.key), now);
-    let ack = work.publish(schedule).await?;
-    anyhow::ensure!(!ack.duplicate, "the schedule was taken for a repeat");
-    // A WorkQueue event goes to its own service's queue, past the record of deliveries.
-    if held.record.visibility != Visibility::WorkQueue {
-        outcomes.publish(route::record(held.site, vec![held.record])).await?;
-    }
-    Ok(())
+/// The steps that both loops share.
+struct Holder {
+    bus: Bus,
+    events: Publisher,
+    queue: Publisher,
+    work: Publisher,
+    outcomes: Publisher,
 }
 
-async fn release(event: &Message, events: &Publisher, queue: &Publisher, work: &Publisher) -> anyhow::Result<()> {
-    let parsed = subject::parse_released(&event.subject).zip(event.meta.as_ref()).zip(event.due_subject.clone());
-    let Some((((lane, site, key), meta), due_subject)) = parsed else {
-        tracing::error!(subject = %event.subject.escape_debug(), "not a held event of ours: skipped");
-        return Ok(());
-    };
-    let now = clock::now();
-    if let Some(intended_at) = meta.intended_at.filter(|intended_at| *intended_at > now) {
-        // By our clock it is not yet time, whatever the server's says (N3).
-        let schedule = Outgoing::new(subject::held(&site, &key), event.payload.clone())
-            .meta(meta)
-            .trace(event.trace)
-            .due_subject(&due_subject)
-            .at(intended_at, &subject::released(lane, &site, &key), now);
-        work.publish(schedule).await?;
-        return Ok(());
+impl Holder {
+    /// An event whose time is ahead, or a change of one: becomes a schedule, is due at once, or ends.
+    async fn hold(&self, event: &Message) -> anyhow::Result<()> {
+        let Some((held, visibility)) = read_later(event) else {
+            tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped");
+            return Ok(());
+        };
+        let now = clock::now();
+        if held.meta.cancelled_at.is_some() {
+            self.forget(&held).await?;
+        } else if let Some(intended_at) = held.meta.intended_at.filter(|at| *at > now) {
+            let room = held.meta.expires_at.map(|expires_at| expires_at.since(intended_at) / 4);
+            // A repeat means that an earlier try has done it, or whoever changed the event.
+            self.work.publish(held.schedule(spread(intended_at, now, room, rand::random()), now)).await?;
+        } else {
+            // Changed to a time that has passed: what it waited as is not needed any more.
+            return self.make_due(&held, true).await;
+        }
+        let record = describe(&held, visibility)?;
+        self.outcomes.publish(route::record(held.site, vec![record])).await?;
+        Ok(())
     }
-    let publisher = if due_subject.starts_with("queue.") { queue } else { events };
-    // Another id than at acceptance: the stream still knows that one. A second firing is recognised by it (3.6).
-    let due = Outgoing::new(due_subject, event.payload.clone()).id(&format!("{key}.due")).meta(meta).trace(event.trace);
-    publisher.publish(due).await?;
-    Ok(())
+
+    /// A held event that came due.
+    async fn release(&self, event: &Message) -> anyhow::Result<()> {
+        let Some(held) = read_released(event) else {
+            tracing::error!(subject = %event.subject.escape_debug(), "not a held event of ours: skipped");
+            return Ok(());
+        };
+        let now = clock::now();
+        if let Some(intended_at) = held.meta.intended_at.filter(|intended_at| *intended_at > now) {
+            // By our clock it is not yet time, whatever the server's says (N3).
+            self.work.publish(held.schedule_again(intended_at, now)).await?;
+            return Ok(());
+        }
+        self.make_due(&held, false).await
+    }
+
+    /// Publishes a held event to where it goes when it is due, unless its generation has ended otherwise: the stream
+    /// takes one message under its id (see `slipstream_bus::schedules`). `was_moved` if it may still wait besides.
+    async fn make_due(&self, held: &Held, was_moved: bool) -> anyhow::Result<()> {
+        let for_a_queue = held.due_subject.starts_with("queue.");
+        // A WorkQueue event passes through the record of events too, where nobody matches it.
+        let subject = if for_a_queue { subject_of_record(held)? } else { held.due_subject.clone() };
+        let due = Outgoing::new(subject, held.payload.clone())
+            .id(&due_id(&held.key, held.meta.generation))
+            .meta(&held.meta)
+            .trace(held.trace);
+        let ack = self.events.publish(due).await?;
+        if ack.duplicate && self.has_changed(held, ack.sequence).await? {
+            return Ok(());
+        }
+        if for_a_queue {
+            let queued = Outgoing::new(held.due_subject.clone(), held.payload.clone())
+                .id(&due_id(&held.key, held.meta.generation))
+                .meta(&held.meta)
+                .trace(held.trace);
+            self.queue.publish(queued).await?;
+        }
+        if was_moved {
+            self.forget(held).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether what stands at `sequence` under this generation's id is a change that ended it. If so, makes sure that the
+    /// changed event waits: the firing that brought us here may have purged its schedule.
+    async fn has_changed(&self, held: &Held, sequence: u64) -> anyhow::Result<bool> {
+        let stored = self.bus.stored_event(sequence).await?;
+        let Some(next) = stored.and_then(|stored| stored.into_held(held.key)) else { return Ok(false) };
+        let now = clock::now();
+        if next.meta.cancelled_at.is_none()
+            && let Some(intended_at) = next.meta.intended_at.filter(|at| *at > now)
+        {
+            self.work.publish(next.schedule_again(intended_at, now)).await?;
+        }
+        Ok(true)
+    }
+
+    /// Takes away what an event waits as.
+    async fn forget(&self, held: &Held) -> anyhow::Result<()> {
+        self.bus.cancel_schedules(&subject::held(&held.site, &held.key)).await?;
+        Ok(())
+    }
 }
 
-/// What is known of an event that is to be held.
-struct Held {
-    site: slipstream_core::slug::Slug,
-    meta: slipstream_core::contract::Meta,
-    due_subject: slipstream_bus::Subject,
-    intended_at: Timestamp,
-    record: RoutedEvent,
+/// Under which a WorkQueue event passes through the record.
+fn subject_of_record(held: &Held) -> anyhow::Result<Subject> {
+    let envelope = Envelope::read(&held.payload)?;
+    Ok(subject::event(Visibility::WorkQueue, held.lane, &held.site, &envelope.event_type))
 }
 
-impl Held {
-    fn read(event: &Message) -> Option<Self> {
-        let (lane, site) = subject::parse_later(&event.subject)?;
-        let meta = event.meta.clone()?;
-        let intended_at = meta.intended_at?;
-        let due_subject = event.due_subject.clone()?;
-        let envelope = Envelope::read(&event.payload).ok()?;
-        let visibility =
-            subject::parse_event(&due_subject).map_or(Visibility::WorkQueue, |(visibility, ..)| visibility);
-        let key = EventKey::new(&site, &envelope.source, &envelope.id);
-        let record = route::describe(key, envelope, (visibility, lane), &meta);
-        Some(Self { site, meta, due_subject, intended_at, record })
-    }
+fn read_later(event: &Message) -> Option<(Held, Visibility)> {
+    let (lane, site) = subject::parse_later(&event.subject)?;
+    let (meta, due_subject) = (event.meta.clone()?, event.due_subject.clone()?);
+    let envelope = Envelope::read(&event.payload).ok()?;
+    let key = EventKey::new(&site, &envelope.source, &envelope.id);
+    let visibility = subject::parse_event(&due_subject).map_or(Visibility::WorkQueue, |(visibility, ..)| visibility);
+    let held = Held { site, key, lane, payload: event.payload.clone(), meta, trace: event.trace, due_subject };
+    Some((held, visibility))
+}
+
+fn read_released(event: &Message) -> Option<Held> {
+    let (lane, site, key) = subject::parse_released(&event.subject)?;
+    let (meta, due_subject) = (event.meta.clone()?, event.due_subject.clone()?);
+    Some(Held { site, key, lane, payload: event.payload.clone(), meta, trace: event.trace, due_subject })
+}
+
+fn describe(held: &Held, visibility: Visibility) -> anyhow::Result<RoutedEvent> {
+    let envelope = Envelope::read(&held.payload)?;
+    let content_hash = Some(content_hash(&held.payload));
+    let record = route::describe(held.key, envelope, (visibility, held.lane), &held.meta);
+    Ok(RoutedEvent { content_hash, ..record })
 }
 
 /// Moves a due time a little later, so that many equal ones do not fall due in the same instant: by up to 250 ms, or

@@ -16,6 +16,7 @@ mod deliver;
 mod hold;
 mod housekeeping;
 mod route;
+mod seen;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct DeliveryConfig {
     pub attempts_in_flight_max: usize,
     /// Attempts under way at once to one subscription. Default: 8.
     pub attempts_in_flight_per_subscription: usize,
+    /// Attempts under way at once to one target host, over all subscriptions and tenants. Default: 64 (THREATS 3).
+    pub attempts_in_flight_per_host: usize,
     /// Deadline of one attempt, from name to body, in milliseconds. Default: 30 s (SPEC 2.8).
     pub attempt_timeout_ms: u64,
 }
@@ -66,6 +69,7 @@ impl Default for DeliveryConfig {
             retry_schedule_ms: RetrySchedule::default(),
             attempts_in_flight_max: 512,
             attempts_in_flight_per_subscription: 8,
+            attempts_in_flight_per_host: 64,
             attempt_timeout_ms: 30_000,
         }
     }
@@ -89,8 +93,12 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let outcomes = bus.publisher(StreamName::Outcomes);
     let work = bus.publisher(StreamName::Work);
     for lane in Lane::ALL {
-        let router =
-            Arc::new(route::Router { directory: directory.clone(), work: work.clone(), outcomes: outcomes.clone() });
+        let router = Arc::new(route::Router {
+            directory: directory.clone(),
+            seen: seen::Seen::new(&bus),
+            work: work.clone(),
+            outcomes: outcomes.clone(),
+        });
         let events = bus.consume(ConsumerName::Route(lane)).await?.prefetch(route::BATCH_MAX);
         ctx.spawn("route", route::run(router, events, storage.clone(), ctx.stop.clone()));
     }

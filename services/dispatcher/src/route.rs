@@ -5,15 +5,15 @@
 //! makes the same deliveries: their ids are derived from the event and the subscription.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
 use slipstream_bus::{Consumer, Message, Outgoing, Publisher, subject};
-use slipstream_core::contract::{Matched, Meta, Routed, RoutedEvent, SKIPPED_MAX, Skipped};
+use slipstream_core::contract::{Matched, Meta, Routed, RoutedEvent, SKIPPED_MAX, SeenQuestion, Skipped};
 use slipstream_core::event::envelope::Envelope;
-use slipstream_core::ids::{DeliveryId, EventKey};
+use slipstream_core::ids::{DeliveryId, EventKey, content_hash, id_hash};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::matching::{Candidate, MatchIndex};
 use slipstream_core::slug::Slug;
@@ -21,6 +21,8 @@ use slipstream_core::trace::TraceContext;
 use slipstream_service::{Directory, clock, names, trace};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+
+use crate::seen::Seen;
 
 /// Events of one batch.
 pub(crate) const BATCH_MAX: usize = 256;
@@ -33,6 +35,7 @@ const REPEAT_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct Router {
     pub(crate) directory: Directory,
+    pub(crate) seen: Seen,
     pub(crate) work: Publisher,
     pub(crate) outcomes: Publisher,
 }
@@ -74,7 +77,9 @@ pub(crate) async fn run(
 impl Router {
     /// Publishes a batch's deliveries and records, each again and again if need be, then acknowledges the batch.
     async fn route(&self, batch: Vec<Message>, stop: &CancellationToken) {
-        let plan = Plan::new(&batch, self.directory.load().subscriptions());
+        let events: Vec<_> = batch.iter().filter_map(Event::read).collect();
+        let repeats = self.seen.repeats(&events).await;
+        let plan = Plan::new(&events, &repeats, self.directory.load().subscriptions());
         let deliveries = publish(&self.work, &plan.deliveries, stop);
         let records = publish(&self.outcomes, &plan.records, stop);
         if futures::future::join(deliveries, records).await != (true, true) {
@@ -107,39 +112,75 @@ struct Plan {
     records: Vec<Outgoing>,
 }
 
+/// An event of a batch, as far as routing reads it.
+pub(crate) struct Event<'a> {
+    message: &'a Message,
+    envelope: Envelope<'a>,
+    meta: &'a Meta,
+    visibility: Visibility,
+    lane: Lane,
+    site: Slug,
+    key: EventKey,
+    content_hash: i64,
+}
+
+impl<'a> Event<'a> {
+    /// None, and a word in the log, for what is not an event of ours: we write this stream ourselves, and a stranger's
+    /// message must not stop it.
+    fn read(message: &'a Message) -> Option<Self> {
+        let event = Self::parse(message);
+        if event.is_none() {
+            tracing::error!(subject = %message.subject.escape_debug(), "not an event of ours: skipped");
+        }
+        event
+    }
+
+    fn parse(message: &'a Message) -> Option<Self> {
+        let (visibility, lane, site) = subject::parse_event(&message.subject)?;
+        let envelope = Envelope::read(&message.payload).ok()?;
+        let key = EventKey::new(&site, &envelope.source, &envelope.id);
+        let (meta, content_hash) = (message.meta.as_ref()?, content_hash(&message.payload));
+        Some(Self { message, envelope, meta, visibility, lane, site, key, content_hash })
+    }
+
+    /// The question whether it was seen before.
+    pub(crate) fn question(&self) -> SeenQuestion {
+        SeenQuestion { key: self.key, id_hash: id_hash(&self.envelope.id), accepted_at: self.meta.accepted_at }
+    }
+
+    /// Which event, and what it hashes to.
+    pub(crate) const fn identity(&self) -> (EventKey, i64) {
+        (self.key, self.content_hash)
+    }
+}
+
 impl Plan {
-    fn new(batch: &[Message], index: &MatchIndex) -> Self {
+    /// Plans what is in `events` and not in `repeats`, which leave nothing behind.
+    fn new(events: &[Event<'_>], repeats: &HashSet<EventKey>, index: &MatchIndex) -> Self {
         let mut plan = Self::default();
         let mut routed: HashMap<Slug, Vec<RoutedEvent>> = HashMap::new();
-        for event in batch {
-            if let Some((site, record)) = plan.add(event, index) {
-                routed.entry(site).or_default().push(record);
-            } else {
-                // We write this stream ourselves; a stranger's message must not stop it.
-                tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped");
-            }
+        for event in events.iter().filter(|event| !repeats.contains(&event.key)) {
+            let record = plan.add(event, index);
+            routed.entry(event.site.clone()).or_default().push(record);
         }
         plan.records = routed.into_iter().flat_map(|(site, events)| records(&site, events)).collect();
         plan
     }
 
     /// Plans one event's deliveries; returns its record.
-    fn add(&mut self, event: &Message, index: &MatchIndex) -> Option<(Slug, RoutedEvent)> {
-        let (visibility, lane, site) = subject::parse_event(&event.subject)?;
-        let envelope = Envelope::read(&event.payload).ok()?;
-        let meta = event.meta.clone()?;
-        let key = EventKey::new(&site, &envelope.source, &envelope.id);
-        let candidate = Candidate { site: &site, event_type: &envelope.event_type, visibility };
-        let trace = process_trace(&envelope.event_type, event.trace);
+    fn add(&mut self, event: &Event<'_>, index: &MatchIndex) -> RoutedEvent {
+        let Event { message, envelope, meta, visibility, lane, site, key, content_hash } = event;
+        let candidate = Candidate { site, event_type: &envelope.event_type, visibility: *visibility };
+        let trace = process_trace(&envelope.event_type, message.trace);
         let matching = index.matching(candidate);
         let mut matched = Vec::with_capacity(matching.len());
         for subscription in matching {
-            let delivery = DeliveryId::derive(meta.accepted_at, subscription.id, &key);
+            let delivery = DeliveryId::derive(meta.accepted_at, subscription.id, key);
             matched.push(Matched { delivery, subscription: subscription.id, surface: subscription.surface });
             self.deliveries.push(
-                Outgoing::new(subject::delivery(lane, subscription.id, &key), event.payload.clone())
+                Outgoing::new(subject::delivery(*lane, subscription.id, key), message.payload.clone())
                     .id(&delivery.to_string())
-                    .meta(&Meta { attempt: 1, parked: 0, ..meta.clone() })
+                    .meta(&Meta { attempt: 1, parked: 0, generation: 0, changed_at: None, ..(*meta).clone() })
                     .trace(trace),
             );
         }
@@ -148,13 +189,14 @@ impl Plan {
             .take(SKIPPED_MAX)
             .map(|(subscription, reason)| Skipped { subscription, reason })
             .collect();
-        let record = RoutedEvent {
+        RoutedEvent {
             routed_at: Some(clock::now()),
+            sequence: message.sequence,
+            content_hash: Some(*content_hash),
             matched,
             skipped,
-            ..describe(key, envelope, (visibility, lane), &meta)
-        };
-        Some((site, record))
+            ..describe(*key, envelope.clone(), (*visibility, *lane), meta)
+        }
     }
 }
 
@@ -177,6 +219,10 @@ pub(crate) fn describe(
         intended_at: meta.intended_at,
         expires_at: meta.expires_at,
         routed_at: None,
+        changed_at: meta.changed_at,
+        cancelled_at: meta.cancelled_at,
+        sequence: None,
+        content_hash: None,
         matched: Vec::new(),
         skipped: Vec::new(),
     }

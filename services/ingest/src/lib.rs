@@ -7,6 +7,7 @@
 mod handshake;
 mod outlet;
 mod publish;
+mod repeat;
 
 use std::sync::Arc;
 

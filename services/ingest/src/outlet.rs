@@ -12,6 +12,8 @@ use slipstream_core::timestamp::Timestamp;
 use slipstream_core::trace::TraceContext;
 use slipstream_service::{ApiError, clock, names};
 
+use crate::repeat::Repeats;
+
 /// What a caller hears when the bus did not acknowledge.
 const UNCONFIRMED: &str = "event storage did not confirm in time; repeating the request is harmless";
 
@@ -27,13 +29,19 @@ pub(crate) struct Publisher<'a> {
 pub(crate) struct Outlet {
     events: slipstream_bus::Publisher,
     queue: slipstream_bus::Publisher,
+    repeats: Repeats,
     deadline: Duration,
 }
 
 impl Outlet {
     /// `deadline` is the longest time that a request waits for the bus.
     pub(crate) fn new(bus: &Bus, deadline: Duration) -> Self {
-        Self { events: bus.publisher(StreamName::Events), queue: bus.publisher(StreamName::Queue), deadline }
+        Self {
+            events: bus.publisher(StreamName::Events),
+            queue: bus.publisher(StreamName::Queue),
+            repeats: Repeats::new(bus),
+            deadline,
+        }
     }
 
     /// Stores all events of a request: one atomic commit per stream.
@@ -56,22 +64,26 @@ impl Outlet {
             }
         }
         // The bus counts its deadline from when it turns to a request; the caller has waited for that turn too.
-        let repeats = tokio::time::timeout(self.deadline, self.store(events, queue))
+        let bodies: Vec<_> = events.iter().map(|message: &Outgoing| message.payload().clone()).collect();
+        let (events, queue) = tokio::time::timeout(self.deadline, self.store(events, queue))
             .await
             .map_err(|elapsed| ApiError::unavailable(UNCONFIRMED, elapsed))?
             .map_err(refused)?;
         tally.count();
-        if repeats > 0 {
-            counter!(names::EVENTS_DUPLICATE).increment(repeats);
+        for (ack, body) in events.iter().zip(bodies).filter(|(ack, _)| ack.duplicate) {
+            self.repeats.saw(ack.sequence, body);
+        }
+        let queued_again = queue.iter().filter(|ack| ack.duplicate).count() as u64;
+        if queued_again > 0 {
+            counter!(names::EVENTS_DUPLICATE, "found" => "at_once").increment(queued_again);
         }
         Ok(())
     }
 
-    /// How many of the messages were stored already.
-    async fn store(&self, events: Vec<Outgoing>, queue: Vec<Outgoing>) -> Result<u64, PublishError> {
+    async fn store(&self, events: Vec<Outgoing>, queue: Vec<Outgoing>) -> Result<(Vec<Ack>, Vec<Ack>), PublishError> {
         let events = self.events.publish_all(events).await?;
         let queue = self.queue.publish_all(queue).await?;
-        Ok(repeats(&events) + repeats(&queue))
+        Ok((events, queue))
     }
 }
 
@@ -130,10 +142,6 @@ fn route(publisher: &Publisher<'_>, event: Accepted, now: Timestamp) -> Route {
         Visibility::WorkQueue => Route::Queue(message(due_subject)),
         _ => Route::Events(message(due_subject)),
     }
-}
-
-fn repeats(acks: &[Ack]) -> u64 {
-    acks.iter().filter(|ack| ack.duplicate).count() as u64
 }
 
 /// The bus did not take it, or not in time: the publisher may repeat the request (N15).

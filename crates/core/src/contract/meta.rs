@@ -3,13 +3,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::ids::ReplayId;
 use crate::slug::Slug;
 use crate::timestamp::Timestamp;
 
 /// Travels with every event and delivery as header [`super::header::META`].
 ///
 /// One header and not seven: a header map costs a hash and an allocation per entry, on both sides of every hop.
-/// Text form: `site=sUkLWZg;at=1772443800000`, then only what is set of `exp`, `due`, `att` and `park`.
+/// Text form: `site=sUkLWZg;at=1772443800000`, then only what is set of `exp`, `due`, `att`, `park`,
+/// `place`, `replay`, `gen`, `changed` and `cancel`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
     /// The event's site.
@@ -24,6 +26,16 @@ pub struct Meta {
     pub attempt: u32,
     /// On a delivery: how often it was put off since the last attempt.
     pub parked: u32,
+    /// On a delivery: whether it has its place in the endpoint's rate, see [`crate::rate`].
+    pub has_place: bool,
+    /// On a delivery: by which replay it was made; none for the event's own.
+    pub replay: Option<ReplayId>,
+    /// On a held event: how often it was changed while it was held.
+    pub generation: u32,
+    /// On a held event: when its times were last changed.
+    pub changed_at: Option<Timestamp>,
+    /// When it was cancelled while it waited. Whoever takes it up then ends it and records that.
+    pub cancelled_at: Option<Timestamp>,
 }
 
 /// The header does not hold what we write.
@@ -34,7 +46,19 @@ pub struct NotMeta;
 impl Meta {
     /// What is known when an event is accepted.
     pub fn new(site: Slug, accepted_at: Timestamp) -> Self {
-        Self { site, accepted_at, expires_at: None, intended_at: None, attempt: 1, parked: 0 }
+        Self {
+            site,
+            accepted_at,
+            expires_at: None,
+            intended_at: None,
+            attempt: 1,
+            parked: 0,
+            has_place: false,
+            replay: None,
+            generation: 0,
+            changed_at: None,
+            cancelled_at: None,
+        }
     }
 }
 
@@ -53,6 +77,21 @@ impl fmt::Display for Meta {
         if self.parked != 0 {
             write!(f, ";park={}", self.parked)?;
         }
+        if self.has_place {
+            f.write_str(";place=1")?;
+        }
+        if let Some(replay) = self.replay {
+            write!(f, ";replay={replay}")?;
+        }
+        if self.generation != 0 {
+            write!(f, ";gen={}", self.generation)?;
+        }
+        if let Some(changed_at) = self.changed_at {
+            write!(f, ";changed={}", changed_at.as_millis())?;
+        }
+        if let Some(cancelled_at) = self.cancelled_at {
+            write!(f, ";cancel={}", cancelled_at.as_millis())?;
+        }
         Ok(())
     }
 }
@@ -65,6 +104,8 @@ impl FromStr for Meta {
         let time = |value: &str| value.parse().map(Timestamp::from_millis).map_err(|_| NotMeta);
         let (mut site, mut accepted_at) = (None, None);
         let (mut expires_at, mut intended_at, mut attempt, mut parked) = (None, None, 1, 0);
+        let (mut has_place, mut generation) = (false, 0);
+        let (mut replay, mut changed_at, mut cancelled_at) = (None, None, None);
         for pair in text.split(';') {
             let (name, value) = pair.split_once('=').ok_or(NotMeta)?;
             match name {
@@ -74,11 +115,28 @@ impl FromStr for Meta {
                 "due" => intended_at = Some(time(value)?),
                 "att" => attempt = value.parse().map_err(|_| NotMeta)?,
                 "park" => parked = value.parse().map_err(|_| NotMeta)?,
+                "place" => has_place = value == "1",
+                "replay" => replay = Some(value.parse().map_err(|_| NotMeta)?),
+                "gen" => generation = value.parse().map_err(|_| NotMeta)?,
+                "changed" => changed_at = Some(time(value)?),
+                "cancel" => cancelled_at = Some(time(value)?),
                 _ => {}
             }
         }
         let (site, accepted_at) = (site.ok_or(NotMeta)?, accepted_at.ok_or(NotMeta)?);
-        Ok(Self { site, accepted_at, expires_at, intended_at, attempt, parked })
+        Ok(Self {
+            site,
+            accepted_at,
+            expires_at,
+            intended_at,
+            attempt,
+            parked,
+            has_place,
+            replay,
+            generation,
+            changed_at,
+            cancelled_at,
+        })
     }
 }
 
@@ -95,6 +153,11 @@ mod tests {
             intended_at: Some(Timestamp::from_millis(7)),
             attempt: 3,
             parked: 2,
+            has_place: true,
+            replay: Some(ReplayId(uuid::Uuid::from_u128(9))),
+            generation: 3,
+            changed_at: Some(Timestamp::from_millis(8)),
+            cancelled_at: Some(Timestamp::from_millis(9)),
             ..plain.clone()
         };
         for meta in [plain, full] {

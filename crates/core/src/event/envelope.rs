@@ -25,6 +25,12 @@ pub struct Envelope<'a> {
 #[error("not a stored event")]
 pub struct NotAStoredEvent(#[source] serde_json::Error);
 
+impl NotAStoredEvent {
+    pub(crate) const fn new(error: serde_json::Error) -> Self {
+        Self(error)
+    }
+}
+
 impl<'a> Envelope<'a> {
     /// Reads the envelope of a stored event. Rules about attributes are not checked again.
     pub fn read(stored: &'a [u8]) -> Result<Self, NotAStoredEvent> {

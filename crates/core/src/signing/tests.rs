@@ -48,7 +48,7 @@ fn what_is_no_key_is_refused() {
     for text in ["", "whsec_", "whsec_AAAA"] {
         assert_eq!(Key::parse(text).unwrap_err(), BadKey::WrongLength, "{text}");
     }
-    for text in ["whsec_!", "whsk_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", " whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
+    for text in ["whsec_!", "whsk_!", "whpk_!", " whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
         assert_eq!(Key::parse(text).unwrap_err(), BadKey::NotBase64, "{text}");
     }
     for (length, is_key) in [(23, false), (24, true), (64, true), (65, false)] {
@@ -56,8 +56,60 @@ fn what_is_no_key_is_refused() {
     }
 }
 
+const SECRET_A: &str = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+const PUBLIC_A: &str = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4=";
+const SIGNATURE_A: &str =
+    "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
+
+#[test]
+fn the_public_asymmetric_vector_is_reproduced_and_verified() {
+    let key = Key::parse(SECRET_A).unwrap();
+    assert_eq!((key.shown().as_str(), key.scheme()), (SECRET_A, Scheme::V1a));
+    assert_eq!(key.public().unwrap().shown(), PUBLIC_A);
+    assert_eq!(sign([&key], ID, TIME, BODY), SIGNATURE_A);
+    for verifier in [key, Key::parse(PUBLIC_A).unwrap()] {
+        assert_eq!(verify(&[verifier], ID, "1614265330", SIGNATURE_A, BODY, TIME), Ok(()));
+    }
+}
+
+#[test]
+fn an_asymmetric_signature_verifies_for_its_message_and_key_only() {
+    let public = [Key::parse(PUBLIC_A).unwrap()];
+    let no_match = Err(VerifyError::NoMatch);
+    assert_eq!(verify(&public, ID, "1614265331", SIGNATURE_A, BODY, TIME), no_match);
+    assert_eq!(verify(&public, ID, "1614265330", SIGNATURE_A, b"", TIME), no_match);
+    assert_eq!(verify(&[Key::from_seed([7; SEED_BYTES])], ID, "1614265330", SIGNATURE_A, BODY, TIME), no_match);
+    for length in 4..SIGNATURE_A.len() {
+        assert_eq!(verify(&public, ID, "1614265330", &SIGNATURE_A[..length], BODY, TIME), no_match, "{length}");
+    }
+    let as_symmetric = SIGNATURE_A.replace("v1a,", "v1,");
+    assert_eq!(verify(&public, ID, "1614265330", &as_symmetric, BODY, TIME), no_match);
+}
+
+#[test]
+fn halves_that_do_not_belong_together_are_no_key() {
+    let (one, other) = (Key::from_seed([1; SEED_BYTES]), Key::from_seed([2; SEED_BYTES]));
+    let bytes = |key: &Key| STANDARD.decode(&key.shown()[SECRET_KEY_PREFIX.len()..]).unwrap();
+    let mixed = [&bytes(&one)[..32], &bytes(&other)[32..]].concat();
+    let mixed = format!("{SECRET_KEY_PREFIX}{}", STANDARD.encode(mixed));
+    assert_eq!(Key::parse(&mixed).unwrap_err(), BadKey::NotAPair);
+    assert_eq!(Key::parse("whsk_AAAA").unwrap_err(), BadKey::WrongLength);
+    assert_eq!(Key::parse("whpk_AAAA").unwrap_err(), BadKey::WrongLength);
+}
+
+#[test]
+fn both_schemes_sign_side_by_side_and_each_receiver_finds_its_own() {
+    let asymmetric = Key::from_seed([3; SEED_BYTES]);
+    let header = sign([&key(), &asymmetric], ID, TIME, BODY);
+    assert!(header.starts_with(SIGNATURE) && header.contains(" v1a,"), "{header}");
+    for verifier in [key(), Key::parse(&asymmetric.public().unwrap().shown()).unwrap()] {
+        assert_eq!(verify(&[verifier], ID, "1614265330", &header, BODY, TIME), Ok(()));
+    }
+}
+
 #[test]
 fn a_key_does_not_print() {
+    assert_eq!(format!("{:?}", Key::parse(SECRET_A).unwrap()), "Key(***)");
     assert_eq!(format!("{:?}", key()), "Key(***)");
 }
 

@@ -67,8 +67,7 @@ async fn answer(
 ) -> Result<Response<ReplyBody>, CutShort> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| CutShort)?.to_bytes();
-    let _answering = state.answering();
-    let reply = state.take(Received {
+    let (reply, _answering) = state.take(Received {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().map(ToOwned::to_owned),

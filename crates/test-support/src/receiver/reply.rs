@@ -58,6 +58,22 @@ impl Reply {
         Self { status: StatusCode::from_u16(status).expect("the test's status is one of HTTP's"), ..Self::default() }
     }
 
+    /// 200 and the consent to deliveries from everybody, without a limit (SPEC 3.7).
+    ///
+    /// With a limit: [`Reply::granted_rate`]. Without consent: [`Reply::ok`], or any other status.
+    pub fn granted() -> Self {
+        Self::granted_rate("*")
+    }
+
+    /// 200 and the consent to `rate` deliveries per minute from everybody; text, so that it may also be nonsense.
+    ///
+    /// # Panics
+    ///
+    /// If `rate` cannot stand in a header.
+    pub fn granted_rate(rate: &str) -> Self {
+        Self::ok().header("webhook-allowed-origin", "*").header("webhook-allowed-rate", rate)
+    }
+
     /// The connection is reset instead of answered.
     pub fn reset() -> Self {
         Self::ok().then(Then::Reset)

@@ -6,12 +6,15 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use http::Method;
 use tokio::sync::watch;
 
 use super::Received;
 use super::reply::Reply;
 
 pub(super) type Script = Arc<dyn Fn(&Received, usize) -> Reply + Send + Sync>;
+
+pub(super) type ConsentScript = Arc<dyn Fn(&Received) -> Reply + Send + Sync>;
 
 /// Lines of a failure's summary.
 const SUMMARY_LINES_MAX: usize = 50;
@@ -31,12 +34,15 @@ pub(super) struct State {
 struct Seen {
     requests: Vec<Arc<Received>>,
     counts: HashMap<String, usize>,
+    /// What asked for consent: in none of the above.
+    consents: Vec<Arc<Received>>,
 }
 
 #[derive(Default)]
 struct Scripts {
     any: Option<Script>,
     paths: HashMap<String, Script>,
+    consent: Option<ConsentScript>,
 }
 
 impl fmt::Debug for State {
@@ -56,15 +62,35 @@ impl Drop for InFlight<'_> {
 
 impl State {
     pub(super) fn set_script(&self, path: Option<&str>, script: Script) {
-        let mut scripts = self.scripts.lock().expect("no script is run under this lock");
+        let mut scripts = self.scripts();
         match path {
             Some(path) => drop(scripts.paths.insert(path.to_owned(), script)),
             None => scripts.any = Some(script),
         }
     }
 
-    /// Keeps a request and gives the answer to it.
-    pub(super) fn take(&self, request: Received) -> Reply {
+    pub(super) fn set_consent(&self, script: ConsentScript) {
+        self.scripts().consent = Some(script);
+    }
+
+    /// Keeps a request and gives the answer to it, which is under way until the guard is dropped. A request for consent
+    /// is not counted as such.
+    pub(super) fn take(&self, request: Received) -> (Reply, Option<InFlight<'_>>) {
+        if request.method == Method::OPTIONS {
+            return (self.take_consent(request), None);
+        }
+        let answering = self.answering();
+        (self.take_delivery(request), Some(answering))
+    }
+
+    fn take_consent(&self, request: Received) -> Reply {
+        let request = Arc::new(request);
+        self.seen().consents.push(Arc::clone(&request));
+        let script = self.scripts().consent.as_ref().map(Arc::clone);
+        script.map_or_else(Reply::granted, |script| script(&request))
+    }
+
+    fn take_delivery(&self, request: Received) -> Reply {
         let request = Arc::new(request);
         let nth = {
             let mut seen = self.seen();
@@ -75,7 +101,7 @@ impl State {
         };
         self.arrivals.send_replace(());
         let script = {
-            let scripts = self.scripts.lock().expect("no script is run under this lock");
+            let scripts = self.scripts();
             scripts.paths.get(&request.path).or(scripts.any.as_ref()).map(Arc::clone)
         };
         script.map_or_else(Reply::ok, |script| script(&request, nth))
@@ -83,6 +109,10 @@ impl State {
 
     pub(super) fn received(&self, wanted: impl Fn(&Received) -> bool) -> Vec<Arc<Received>> {
         self.seen().requests.iter().filter(|request| wanted(request)).map(Arc::clone).collect()
+    }
+
+    pub(super) fn consents(&self) -> Vec<Arc<Received>> {
+        self.seen().consents.clone()
     }
 
     pub(super) fn count(&self) -> usize {
@@ -110,7 +140,7 @@ impl State {
         self.connections.load(Ordering::Relaxed)
     }
 
-    pub(super) fn answering(&self) -> InFlight<'_> {
+    fn answering(&self) -> InFlight<'_> {
         let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.in_flight_max.fetch_max(now, Ordering::Relaxed);
         InFlight(self)
@@ -134,6 +164,10 @@ impl State {
             writeln!(text, "  … and {more} more").expect("writing to a string cannot fail");
         }
         text
+    }
+
+    fn scripts(&self) -> MutexGuard<'_, Scripts> {
+        self.scripts.lock().expect("no script is run under this lock")
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

@@ -27,6 +27,7 @@ async fn post(client: &Client, target: &Target) -> Answer {
         timestamp_seconds: 0,
         signature: None,
         headers: &PreparedHeaders::default(),
+        request_origin: None,
         traceparent: None,
         body: Bytes::from_static(b"{}"),
     };
@@ -72,6 +73,7 @@ async fn an_id_that_would_break_the_head_is_not_sent() {
         timestamp_seconds: 0,
         signature: None,
         headers: &PreparedHeaders::default(),
+        request_origin: None,
         traceparent: None,
         body: Bytes::new(),
     };

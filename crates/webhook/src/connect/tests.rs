@@ -6,6 +6,9 @@ use proptest::prelude::*;
 use crate::address::forbidden;
 use crate::resolve::Lookup;
 
+#[path = "../../tests/it/addresses/table.rs"]
+mod table;
+
 #[derive(Debug)]
 struct Fixed(Vec<IpAddr>);
 
@@ -63,6 +66,21 @@ proptest! {
             let expected: Vec<_> = answer.into_iter().take(8).map(|ip| SocketAddr::new(ip, 8443)).collect();
             prop_assert_eq!(connected, Ok(expected));
         }
+    }
+}
+
+/// With the table of `tests/it/addresses.rs`: nothing is called here, so the allowed ones can be tried as well.
+#[test]
+fn a_connect_takes_every_allowed_address_of_the_table_and_no_forbidden_one() {
+    let allowed = table::allowed();
+    for ip in &allowed {
+        let expected = Ok(vec![SocketAddr::new(*ip, 8443)]);
+        assert_eq!(addresses(AddressPolicy::default(), vec![*ip]), expected, "{ip}");
+    }
+    assert!(addresses(AddressPolicy::default(), allowed.clone()).is_ok());
+    for ip in table::forbidden() {
+        let answer = vec![allowed[0], ip];
+        assert_eq!(addresses(AddressPolicy::default(), answer), Err(ErrorCode::TargetNotAllowed), "{ip}");
     }
 }
 

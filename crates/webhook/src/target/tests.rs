@@ -221,7 +221,27 @@ fn a_target_is_sent_as_parsed() {
     let target = parse("https://[2606:4700::1111]:8443?x=1").unwrap();
     assert_eq!(target.origin_form(), "/?x=1");
     assert_eq!(target.host_header(), "[2606:4700::1111]:8443");
-    assert_eq!((target.host(), target.port()), ("2606:4700::1111", 8443));
+    assert_eq!((&**target.host(), target.port()), ("2606:4700::1111", 8443));
+}
+
+#[test]
+fn every_spelling_of_one_place_has_one_key() {
+    let loopback = AddressPolicy::with_loopback();
+    for (texts, key) in [
+        (
+            ["https://Receiver.Example/a", "https://receiver.example.:443/b?c=d", "https://receiver.%65xample/"]
+                .as_slice(),
+            "receiver.example:443",
+        ),
+        (&["https://receiver.example:8443/"], "receiver.example:8443"),
+        (&["http://127.0.0.1/", "http://127.1:80/x", "http://0x7f000001/"], "127.0.0.1:80"),
+        (&["https://[2606:4700::00AB]/", "https://[2606:4700:0:0:0:0:0:ab]:443/"], "[2606:4700::ab]:443"),
+        (&["http://localhost:8080/", "https://LocalHost:8080/"], "localhost:8080"),
+    ] {
+        for text in texts {
+            assert_eq!(&**Target::parse(text, &loopback).unwrap().host_key(), key, "{text}");
+        }
+    }
 }
 
 #[test]

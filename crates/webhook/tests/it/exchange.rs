@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use crate::support::{BODY, Fixed, OK, Receiver, client, client_with, post, post_with, read_request, target};
+use crate::support::{
+    BODY, Fixed, OK, Receiver, client, client_with, move_clock, post, post_with, read_request, target,
+};
 use slipstream_core::answer::ErrorCode;
 use slipstream_webhook::ClientConfig;
 use tokio::io::AsyncWriteExt as _;
@@ -168,13 +169,6 @@ async fn a_connection_that_waited_15_seconds_is_closed() {
     move_clock(21).await;
     ended.recv().await.unwrap();
     assert_eq!(post(&client, &receiver.target()).await.result, Ok(200));
-}
-
-/// Moves the clock of timers, which stands still meanwhile and goes on from there.
-async fn move_clock(seconds: u64) {
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_secs(seconds)).await;
-    tokio::time::resume();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::support::tls::TlsFront;
-use crate::support::{BODY, Fixed, OK, Receiver, client_with, post, read_request, target};
+use crate::support::{BODY, Fixed, OK, Receiver, client_with, move_clock, post, read_request, target};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -186,9 +186,7 @@ async fn http_2_is_spoken_where_the_receiver_chooses_it_over_one_connection() {
         assert_eq!(post.await.unwrap(), Ok(200));
     }
     assert_eq!(front.receiver.accepted(), 1);
-    tokio::time::pause();
-    tokio::time::advance(Duration::from_mins(1)).await;
-    tokio::time::resume();
+    move_clock(60).await;
     assert_eq!(post(&client, &target).await.result, Ok(200));
     assert_eq!(front.receiver.accepted(), 2, "60 s after its check a shared connection gets no new request either");
 }

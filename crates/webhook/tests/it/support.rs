@@ -2,8 +2,8 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,7 +126,18 @@ pub(crate) fn hasty_client() -> Client {
 }
 
 pub(crate) fn client_with(config: ClientConfig) -> Client {
-    Client::new(Arc::new(development()), config)
+    client_under(development(), config)
+}
+
+pub(crate) fn client_under(policy: AddressPolicy, config: ClientConfig) -> Client {
+    Client::new(Arc::new(policy), config)
+}
+
+/// Moves the clock of timers, which stands still meanwhile and goes on from there.
+pub(crate) async fn move_clock(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
 }
 
 /// A resolver that gives everybody the same answer.
@@ -146,6 +157,23 @@ impl Resolve for Fixed {
     }
 }
 
+/// A resolver whose one answer changes.
+#[derive(Debug, Default)]
+pub(crate) struct Changing(Mutex<Vec<IpAddr>>);
+
+impl Changing {
+    pub(crate) fn becomes(&self, addresses: &[IpAddr]) {
+        *self.0.lock().unwrap() = addresses.to_vec();
+    }
+}
+
+impl Resolve for Changing {
+    fn resolve(&self, _name: &str) -> Lookup {
+        let answer = self.0.lock().unwrap().clone();
+        Box::pin(async { Ok(answer) })
+    }
+}
+
 pub(crate) async fn post(client: &Client, target: &Target) -> Answer {
     post_with(client, target, &[]).await
 }
@@ -155,13 +183,28 @@ pub(crate) async fn post_with(client: &Client, target: &Target, headers: &[(&str
         .iter()
         .map(|(name, value)| SubscriptionHeader { name: (*name).into(), value: (*value).into() })
         .collect();
+    post_full(client, target, &PreparedHeaders::new(&headers).unwrap(), None).await
+}
+
+/// A delivery that names our origin.
+pub(crate) async fn post_as(client: &Client, target: &Target, origin: &HeaderValue) -> Answer {
+    post_full(client, target, &PreparedHeaders::default(), Some(origin)).await
+}
+
+async fn post_full(
+    client: &Client,
+    target: &Target,
+    headers: &PreparedHeaders,
+    request_origin: Option<&HeaderValue>,
+) -> Answer {
     let request = WebhookRequest {
         target,
         content_type: &HeaderValue::from_static("application/cloudevent+json"),
         webhook_id: "msg_0",
         timestamp_seconds: 1_614_265_330,
         signature: Some("v1,abc v1,def".to_owned()),
-        headers: &PreparedHeaders::new(&headers).unwrap(),
+        headers,
+        request_origin,
         traceparent: Some("00-84c1fd4063c38d9f3900d06e56542d48-85d1d4a1b2c3d4e5-01".parse().unwrap()),
         body: Bytes::from_static(BODY),
     };

@@ -1,4 +1,4 @@
-//! One attempt after another at one endpoint: gate, send, decide, record (SPEC 4.1–4.3).
+//! One attempt after another at one host: gate, send, decide, record (SPEC 4.1–4.3).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use metrics::{counter, histogram};
 use slipstream_bus::{Outgoing, Publisher, subject};
 use slipstream_core::answer::Answer;
-use slipstream_core::config::{DisabledReason, Subscription, Surface};
+use slipstream_core::config::{Consent, DisabledReason, Subscription, Surface};
 use slipstream_core::contract::{self, EndpointChange, EndpointChanged, Meta};
 use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate};
 use slipstream_core::retry::RetrySchedule;
@@ -17,10 +17,12 @@ use slipstream_core::signing;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{Directory, clock, names, trace};
 use slipstream_webhook::{AddressPolicy, Client, PreparedHeaders, Target, WebhookRequest};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
-use super::endpoint::{Endpoints, Next, Park, Prepared, PreparedKey};
+use super::endpoint::{Ended, Endpoints, Next, Park, Place, Prepared, PreparedKey};
 use super::record::Recorder;
 use super::work::Work;
 
@@ -42,22 +44,64 @@ pub(crate) struct Worker {
     pub(crate) recorder: Recorder,
     /// How long a delivery may have been in hand when its attempt starts: well below its lease.
     pub(crate) stale_after: Duration,
+    /// One permit per attempt under way.
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) workers: TaskTracker,
     pub(crate) stop: CancellationToken,
 }
 
 impl Worker {
-    /// Attempts `work` and then whatever waits at the same endpoint, until nothing does.
-    pub(crate) async fn work_off(&self, work: Work) {
-        let subscription = work.subscription;
-        let mut took = self.attempt(work).await;
+    /// Attempts `work` and then whatever waits at the same host, until nothing does. `permit` is for one attempt at a
+    /// time.
+    pub(crate) fn spawn(self: &Arc<Self>, work: Work, place: Place, permit: OwnedSemaphorePermit) {
+        let worker = Arc::clone(self);
+        self.workers.spawn(async move {
+            worker.work_off(Next::Attempt(work, place)).await;
+            drop(permit);
+        });
+    }
+
+    async fn work_off(self: &Arc<Self>, mut next: Next) {
+        let mut host = None;
         loop {
-            match self.endpoints.finished(subscription, took.take()) {
-                Next::Attempt(work) if self.stop.is_cancelled() => work.ack.hand_back().await,
-                Next::Attempt(work) => took = self.attempt(work).await,
-                Next::Park(work, park) => self.park(work, park).await,
+            next = match next {
+                Next::Attempt(work, place) => {
+                    host = Endpoints::host_of(&place);
+                    let took = if self.stop.is_cancelled() {
+                        work.ack.hand_back().await;
+                        None
+                    } else {
+                        self.attempt(work).await
+                    };
+                    let next = self.endpoints.finished(place, took);
+                    self.help_at(host.as_ref());
+                    next
+                }
+                Next::Park(work, park) => {
+                    self.park(work, park).await;
+                    match &host {
+                        Some(host) => self.endpoints.next_at(host),
+                        None => return,
+                    }
+                }
                 Next::Nothing => return,
-            }
+            };
         }
+    }
+
+    /// An endpoint that has been answering may have earned one more place than there are workers for it.
+    fn help_at(self: &Arc<Self>, host: Option<&Arc<str>>) {
+        let Some(host) = host.filter(|host| self.endpoints.has_more_at(host)) else { return };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+        let next = self.endpoints.next_at(host);
+        if matches!(next, Next::Nothing) {
+            return;
+        }
+        let worker = Arc::clone(self);
+        self.workers.spawn(async move {
+            Box::pin(worker.work_off(next)).await;
+            drop(permit);
+        });
     }
 
     /// Makes one attempt if the gate is open, and settles the delivery either way. How long the request took.
@@ -67,16 +111,22 @@ impl Worker {
         }
         let snapshot = self.directory.load();
         let subscription = snapshot.subscriptions().get(work.subscription);
-        if subscription.is_none() && work.meta.parked < UNKNOWN_LOOKS {
+        let is_cancelled = work.meta.cancelled_at.is_some();
+        if subscription.is_none() && !is_cancelled && work.meta.parked < UNKNOWN_LOOKS {
             // Perhaps it is only new, and we have not heard of it.
             let now = clock::now();
-            let park = Park::until(now.after(UNKNOWN_LOOK_EVERY), now, Reason::SubscriptionRemoved);
+            let park = Park::until(now.after(UNKNOWN_LOOK_EVERY), now, Some(Reason::SubscriptionRemoved));
             drop(snapshot);
             self.park(work, park).await;
             return None;
         }
-        let open = match gate(subscription.map(AsRef::as_ref), work.meta.expires_at, clock::now()) {
+        let open = match gate(subscription.map(AsRef::as_ref), &work.meta, clock::now()) {
             Gate::End(state, reason) => Err((state, reason)),
+            Gate::Wait(until) => {
+                drop(snapshot);
+                self.park(work, Park { at: until, reason: None }).await;
+                return None;
+            }
             Gate::Open => subscription
                 .filter(|subscription| !self.endpoints.is_gone(subscription))
                 .ok_or((DeliveryState::Cancelled, Reason::EndpointDisabled)),
@@ -105,7 +155,7 @@ impl Worker {
             return Answer::error(slipstream_core::answer::ErrorCode::TargetNotAllowed);
         };
         let span = send_span(work);
-        let webhook_id = work.delivery.webhook_id();
+        let webhook_id = work.webhook_id();
         let seconds = now.as_seconds();
         let is_in_force = |key: &&PreparedKey| key.until.is_none_or(|until| until > now);
         let keys = prepared.keys.iter().filter(is_in_force).map(|key| &key.key);
@@ -116,6 +166,7 @@ impl Worker {
             webhook_id: &webhook_id,
             timestamp_seconds: seconds,
             signature: Some(signature),
+            request_origin: prepared.origin.as_ref(),
             headers: &prepared.headers,
             traceparent: trace::of_span(&span).or_else(|| work.trace.map(|trace| trace.child(rand::random()))),
             body: work.body.clone(),
@@ -137,11 +188,11 @@ impl Worker {
         let ended_at = started_at.after(took);
         let attempted = Attempted { number, answer: &answer, ended_at };
         let (next, slow) = after_attempt(subscription.surface, &self.schedule, attempted, rand::random());
-        match slow {
-            Some(asked) => self.endpoints.slow(subscription.id, asked, started_at, ended_at),
-            None if answer.result.is_ok_and(|status| status < 300) => self.endpoints.took(subscription.id),
-            None => {}
+        if let Some(asked) = slow {
+            self.endpoints.slow(subscription.id, asked, started_at, ended_at);
         }
+        let ended = ended(&next, &answer);
+        let change = self.endpoints.ended(subscription, ended, started_at, ended_at);
         let result = answer.result.map_or_else(slipstream_core::answer::ErrorCode::as_str, status_class);
         counter!(names::ATTEMPTS, "result" => result).increment(1);
         histogram!(names::ATTEMPT_DURATION).record(took.as_secs_f64());
@@ -154,6 +205,9 @@ impl Worker {
             response: (!answer.body.is_empty()).then(|| STANDARD.encode(&answer.body)),
         };
         let recipient = (subscription.surface, subscription.id);
+        if let Some(change) = change {
+            self.tell_once(subscription, change).await;
+        }
         match next {
             delivery::Next::End { state, reason, disable } => {
                 if disable {
@@ -168,7 +222,7 @@ impl Worker {
             delivery::Next::Retry { at } => {
                 let outcome = work.attempted(DeliveryState::RetryWait, None, attempt);
                 let outcome = contract::Outcome { next_attempt_at: Some(at), ..outcome };
-                let meta = Meta { attempt: number + 1, parked: 0, ..work.meta.clone() };
+                let meta = Meta { attempt: number + 1, parked: 0, has_place: false, ..work.meta.clone() };
                 // Told to stop before both are done, the message comes again, and so does the attempt.
                 if self.recorder.record(recipient, outcome).await && self.schedule_again(&work, &meta, at).await {
                     work.ack.ack().await;
@@ -180,12 +234,13 @@ impl Worker {
     /// Puts a delivery off without an attempt.
     pub(crate) async fn park(&self, work: Work, park: Park) {
         let meta = Meta { parked: work.meta.parked.saturating_add(1), ..work.meta.clone() };
+        let reason = park.reason;
         if !self.schedule_again(&work, &meta, park.at).await {
             return;
         }
         work.ack.ack().await;
-        counter!(names::DELIVERIES_PARKED, "reason" => park.reason.as_str()).increment(1);
-        let outcome = work.outcome(work.waiting_state(), Some(park.reason));
+        counter!(names::DELIVERIES_PARKED, "reason" => reason.map_or("not_yet_time", Reason::as_str)).increment(1);
+        let outcome = work.outcome(work.waiting_state(), reason);
         let outcome = contract::Outcome { next_attempt_at: Some(park.at), ..outcome };
         self.recorder.note((Surface::Slipstream, work.subscription), outcome).await;
     }
@@ -205,20 +260,39 @@ impl Worker {
     /// Tells the registry that the receiver answered 410; tries until it is told. Until its record has changed, this
     /// replica remembers. False if told to stop meanwhile: then the attempt comes again, and so does its 410.
     async fn disable(&self, subscription: &Subscription) -> bool {
-        let changed = EndpointChanged {
-            subscription: subscription.id,
-            at: clock::now(),
-            change: EndpointChange::Disabled(DisabledReason::Gone),
-        };
-        let payload = Bytes::from(serde_json::to_vec(&changed).expect("messages serialise"));
-        let subject = subject::endpoint(subscription.surface, subscription.id);
-        while let Err(error) = self.outcomes.publish(Outgoing::new(subject.clone(), payload.clone())).await {
+        let message = endpoint_changed(subscription, EndpointChange::Disabled(DisabledReason::Gone));
+        while let Err(error) = self.outcomes.publish(message.clone()).await {
             tracing::warn!(subscription.id = %subscription.id, %error, "telling again that the endpoint is gone");
             if self.stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {
                 return false;
             }
         }
         true
+    }
+
+    /// Tells the registry how an endpoint does. If that fails, the next attempt tells it.
+    async fn tell_once(&self, subscription: &Subscription, change: EndpointChange) {
+        tracing::info!(subscription.id = %subscription.id, ?change, "an endpoint's health changed");
+        if let Err(error) = self.outcomes.publish(endpoint_changed(subscription, change)).await {
+            tracing::warn!(subscription.id = %subscription.id, %error, "the registry does not know of it yet");
+            self.endpoints.not_told(subscription.id);
+        }
+    }
+}
+
+fn endpoint_changed(subscription: &Subscription, change: EndpointChange) -> Outgoing {
+    let changed = EndpointChanged { subscription: subscription.id, at: clock::now(), change };
+    let payload = Bytes::from(serde_json::to_vec(&changed).expect("messages serialise"));
+    Outgoing::new(subject::endpoint(subscription.surface, subscription.id), payload)
+}
+
+/// What an attempt says about its endpoint.
+fn ended(next: &delivery::Next, answer: &Answer) -> Ended {
+    match (next, answer.result) {
+        (delivery::Next::End { state: DeliveryState::Succeeded, .. }, _) => Ended::Success,
+        (_, Ok(429)) => Ended::Throttled,
+        (delivery::Next::End { state: DeliveryState::Failed, .. }, _) => Ended::Refusal,
+        _ => Ended::Failure,
     }
 }
 
@@ -250,7 +324,7 @@ fn status_class(status: u16) -> &'static str {
 }
 
 /// Makes a subscription ready to be called.
-fn prepare(subscription: &Subscription, policy: &AddressPolicy) -> Prepared {
+pub(crate) fn prepare(subscription: &Subscription, policy: &AddressPolicy) -> Prepared {
     let headers = PreparedHeaders::new(&subscription.headers).unwrap_or_else(|errors| {
         // The registry checked them; a rule may have become stricter since.
         tracing::error!(subscription.id = %subscription.id, errors = errors.len(), "headers are left out");
@@ -264,8 +338,13 @@ fn prepare(subscription: &Subscription, policy: &AddressPolicy) -> Prepared {
                 None
             }
         });
+    let origin = match &subscription.consent {
+        Consent::Granted { origin, .. } => http::HeaderValue::from_str(origin).ok(),
+        Consent::Off | Consent::NotGranted { .. } => None,
+    };
     Prepared {
         revision: subscription.revision,
+        origin,
         target: Target::parse(&subscription.uri, policy),
         headers,
         content_type: http::HeaderValue::from_static(subscription.feature.content_type()),

@@ -1,93 +1,95 @@
 //! What a dispatcher keeps of each endpoint, to be fair to the others (DESIGN 4 "Isolate").
 //!
-//! An endpoint takes a few attempts at once. What comes above that queues here while it would be served soon, judged by
-//! how long attempts there take: much at a receiver that answers quickly, next to nothing at one that does not or is
-//! not known yet. The rest goes back to the bus as a schedule, each time for longer. An endpoint that asked for less
-//! (429, 502, 503, 504) takes nothing until then. All of it is per replica and forgotten at a restart: it makes us
-//! fair, it is not what makes us correct.
+//! An attempt needs a place at its endpoint (a few), and one at its target host (64, over all tenants). What finds none
+//! queues here while it would be served soon, judged by how long attempts there take: much at a receiver that answers
+//! quickly, next to nothing at one that does not or is not known yet. The rest goes back to the bus as a schedule, each
+//! time for longer. An endpoint that asked for less (429, 502, 503, 504) takes nothing until then, one that keeps failing
+//! only single probes ([`slipstream_core::breaker`]), one with a rate as many as it agreed to
+//! ([`slipstream_core::rate`]). Endpoints that have not proven that they answer share three quarters of all places, so
+//! that many dead ones leave the others theirs.
+//!
+//! Endpoints of one host take turns at its places: whoever finishes an attempt takes up the next endpoint in line. All of
+//! it is per replica and forgotten at a restart: it makes us fair, it is not what makes us correct.
 
-use std::collections::VecDeque;
+mod queue;
+mod state;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
-use slipstream_core::config::Subscription;
+use metrics::{counter, gauge};
+use slipstream_core::breaker::Change;
+use slipstream_core::config::{Health, Subscription};
+use slipstream_core::contract::EndpointChange;
 use slipstream_core::delivery::{Reason, SlowDown};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::retry::slow_down;
 use slipstream_core::timestamp::Timestamp;
-use slipstream_service::{Directory, clock};
+use slipstream_service::{Directory, clock, names};
 use slipstream_webhook::{PreparedHeaders, Target, TargetRefused};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::pick::pick_order;
+use self::state::Endpoint;
 use super::work::Work;
 
-/// Mean duration of an attempt up to which a receiver counts as quick.
-const QUICK_MEAN_MAX: Duration = Duration::from_millis(50);
-/// Deliveries that may queue here for a quick receiver: a quarter of what a lane may have unacknowledged. If its queue
-/// is full, we are the busy ones, and going by way of the bus would only make us busier.
-const QUICK_QUEUE_LEN_MAX: usize = 1024;
-/// Deliveries that may queue here before the first attempt has ended, or after a quick receiver has stalled. Should
-/// that attempt hang, they go back to the bus when it ends, well within their lease.
-const UNKNOWN_QUEUE_LEN_MAX: usize = 256;
-/// The longest that a delivery should have to queue here for a receiver that is not quick.
-const SLOW_QUEUE_WAIT_MAX: Duration = Duration::from_millis(500);
-/// The least and the most that a parked delivery waits.
-const PARK_MIN: Duration = Duration::from_secs(1);
-const PARK_MAX: Duration = Duration::from_mins(10);
-/// Weight of the newest duration in the mean, as a shift: 1/8.
-const MEAN_SHIFT: u32 = 3;
+/// Failures in a row after which an endpoint counts as degraded (SPEC 4.4).
+const DEGRADED_AFTER: u32 = 5;
+
+/// How many attempts may be under way at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// In all.
+    pub(crate) total: usize,
+    /// To one subscription.
+    pub(crate) per_subscription: usize,
+    /// To one target host.
+    pub(crate) per_host: usize,
+}
 
 /// All endpoints that deliveries came for.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
-    by_subscription: DashMap<SubscriptionId, Arc<Mutex<Endpoint>>>,
-    in_flight_max: usize,
+    state: Mutex<State>,
+    bounds: Bounds,
+    /// Dispatchers that share the endpoints' rates, this one included.
+    dispatchers: watch::Receiver<usize>,
 }
 
-/// One endpoint.
+/// One lock for all: what is done under it takes less than a microsecond, and it spans endpoints and hosts.
 #[derive(Debug, Default)]
-struct Endpoint {
+struct State {
+    endpoints: HashMap<SubscriptionId, Endpoint>,
+    hosts: HashMap<Arc<str>, Host>,
+    /// Attempts under way at endpoints that had not proven themselves when they started.
+    unproven: usize,
+    /// Breakers that are not closed.
+    open: usize,
+}
+
+/// What is under way at one target host, and which endpoints wait for a place there, each once.
+#[derive(Debug, Default)]
+struct Host {
     in_flight: usize,
-    queue: Queue,
-    /// Mean duration of an attempt, in microseconds; none before the first has ended.
-    mean_us: Option<u64>,
-    slowed_until: Option<Timestamp>,
-    slowed_in_a_row: u32,
-    /// The revision at which this endpoint answered 410; the registry's own record follows.
-    gone_at_revision: Option<i64>,
-    prepared: Option<Arc<Prepared>>,
+    line: VecDeque<SubscriptionId>,
 }
 
-/// Deliveries waiting here. The lanes are asked in the order of [`pick_order`].
-#[derive(Debug, Default)]
-struct Queue {
-    lanes: [VecDeque<Work>; 3],
-    picks: u32,
-}
-
-impl Queue {
-    fn len(&self) -> usize {
-        self.lanes.iter().map(VecDeque::len).sum()
-    }
-
-    fn push(&mut self, work: Work) {
-        self.lanes[work.lane as usize].push_back(work);
-    }
-
-    fn pop(&mut self) -> Option<Work> {
-        self.picks = self.picks.wrapping_add(1);
-        pick_order(self.picks).iter().find_map(|lane| self.lanes[*lane as usize].pop_front())
-    }
+/// The place of an attempt that is under way. Given back by [`Endpoints::finished`].
+#[derive(Debug)]
+pub(crate) struct Place {
+    subscription: SubscriptionId,
+    /// None for a subscription that is not known: it will not be called.
+    host: Option<Arc<str>>,
+    is_unproven: bool,
 }
 
 /// What happens to a delivery that came due.
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// It is attempted now, by the caller.
-    Start(Work),
-    /// It waits here; whoever finishes an attempt at this endpoint takes it.
+    Start(Work, Place),
+    /// It waits here; whoever finishes an attempt takes it.
     Queued,
     /// It goes back to the bus.
     Park(Work, Park),
@@ -97,18 +99,42 @@ pub(crate) enum Admission {
 #[derive(Debug)]
 pub(crate) struct Full(pub(crate) Work);
 
+/// What a worker does after an attempt.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The next attempt, at this or another endpoint of the same host.
+    Attempt(Work, Place),
+    /// Something that waited here is better off on the bus: put it off, and ask again.
+    Park(Work, Park),
+    /// Nothing waits here.
+    Nothing,
+}
+
 /// How long a delivery is put off without an attempt, and why.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Park {
     pub(crate) at: Timestamp,
-    pub(crate) reason: Reason,
+    pub(crate) reason: Option<Reason>,
 }
 
 impl Park {
     /// Up to a fifth of the wait later than `until`, so that not all come at once.
-    pub(crate) fn until(until: Timestamp, now: Timestamp, reason: Reason) -> Self {
+    pub(crate) fn until(until: Timestamp, now: Timestamp, reason: Option<Reason>) -> Self {
         Self { at: until.after(until.since(now).mul_f64(0.2 * rand::random::<f64>())), reason }
     }
+}
+
+/// How an attempt ended, as far as its endpoint is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was taken.
+    Success,
+    /// It was answered for good, and not taken: the endpoint answers, and yet fails (SPEC 4.4).
+    Refusal,
+    /// It was not answered, or asked to be repeated.
+    Failure,
+    /// It asked for less: no failure, and no success.
+    Throttled,
 }
 
 /// Everything about a subscription that an attempt needs, made once per revision.
@@ -118,6 +144,8 @@ pub(crate) struct Prepared {
     pub(crate) target: Result<Target, TargetRefused>,
     pub(crate) headers: PreparedHeaders,
     pub(crate) content_type: http::HeaderValue,
+    /// What the receiver agreed to be called by (SPEC 3.7).
+    pub(crate) origin: Option<http::HeaderValue>,
     pub(crate) keys: Vec<PreparedKey>,
 }
 
@@ -129,18 +157,16 @@ pub(crate) struct PreparedKey {
 }
 
 impl Endpoints {
-    pub(crate) fn new(in_flight_max: usize) -> Self {
-        Self { by_subscription: DashMap::new(), in_flight_max }
+    pub(crate) fn new(bounds: Bounds, dispatchers: watch::Receiver<usize>) -> Self {
+        Self { state: Mutex::default(), bounds, dispatchers }
     }
 
-    fn endpoint(&self, subscription: SubscriptionId) -> Arc<Mutex<Endpoint>> {
-        if let Some(endpoint) = self.by_subscription.get(&subscription) {
-            return Arc::clone(&endpoint);
-        }
-        Arc::clone(&self.by_subscription.entry(subscription).or_default())
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here can be left half done by a panic: there is nothing in it that panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides what happens to a delivery that came due.
+    /// Decides what happens to a delivery that came due. `known` is its subscription, if we know it, and where it goes.
     ///
     /// # Errors
     /// If it would have to wait for us and not for the receiver: ask again soon.
@@ -148,64 +174,209 @@ impl Endpoints {
         clippy::result_large_err,
         reason = "it is handed back and asked with again; a box would cost every delivery"
     )]
-    pub(crate) fn admit(&self, work: Work) -> Result<Admission, Full> {
-        let endpoint = self.endpoint(work.subscription);
-        let mut endpoint = lock(&endpoint);
-        let now = clock::now();
-        if let Some(until) = endpoint.slowed_until.filter(|until| *until > now) {
-            return Ok(Admission::Park(work, Park::until(until, now, Reason::EndpointSlowed)));
+    pub(crate) fn admit(
+        &self,
+        mut work: Work,
+        known: Option<(&Subscription, Option<&Arc<str>>)>,
+        now: Timestamp,
+    ) -> Result<Admission, Full> {
+        let Some((subscription, host)) = known else {
+            let place = Place { subscription: work.subscription, host: None, is_unproven: false };
+            return Ok(Admission::Start(work, place));
+        };
+        let sharers = *self.dispatchers.borrow();
+        let mut state = self.lock();
+        let State { endpoints, hosts, unproven, .. } = &mut *state;
+        let endpoint = endpoints.entry(subscription.id).or_default();
+        let own = subscription.limits.in_flight_max.map_or(usize::MAX, |max| max as usize);
+        endpoint.in_flight_max = self.bounds.per_subscription.min(own).max(1);
+        let allowed = match endpoint.allowance(now) {
+            Ok(allowed) => allowed,
+            Err((until, reason)) => {
+                let park = endpoint.park(&work, until, reason, now);
+                return Ok(Admission::Park(work, park));
+            }
+        };
+        if let Some(rate) = subscription.rate_per_minute()
+            && let Some(park) = endpoint.pace(&mut work, rate, sharers, now)
+        {
+            return Ok(Admission::Park(work, park));
         }
-        if endpoint.in_flight < self.in_flight_max {
+        let at_host = host.map(|host| hosts.entry(Arc::clone(host)).or_default());
+        let has_room_at_host = at_host.as_ref().is_none_or(|it| it.in_flight < self.bounds.per_host);
+        let is_unproven = !endpoint.is_proven();
+        if endpoint.in_flight < allowed && is_unproven && *unproven >= self.bounds.unproven() {
+            let park = endpoint.park(&work, now, Reason::EndpointBusy, now);
+            return Ok(Admission::Park(work, park));
+        }
+        if endpoint.in_flight < allowed && has_room_at_host {
             endpoint.in_flight += 1;
-            return Ok(Admission::Start(work));
+            *unproven += usize::from(is_unproven);
+            if let Some(at_host) = at_host {
+                at_host.in_flight += 1;
+            }
+            let place = Place { subscription: subscription.id, host: host.cloned(), is_unproven };
+            return Ok(Admission::Start(work, place));
         }
-        let queued = endpoint.queue.len();
-        if endpoint.may_queue(queued + 1, self.in_flight_max) {
+        // A probe is alone: what waits behind it waits on the bus.
+        let is_probed = allowed == 1 && endpoint.in_flight_max > 1;
+        if !is_probed && endpoint.may_queue(endpoint.queue.len() + 1) {
             endpoint.queue.push(work);
+            if endpoint.in_flight < allowed
+                && let Some(at_host) = at_host
+                && !std::mem::replace(&mut endpoint.is_in_line, true)
+            {
+                at_host.line.push_back(subscription.id);
+            }
             return Ok(Admission::Queued);
         }
-        if endpoint.is_quick() {
+        if !is_probed && endpoint.is_quick() {
             return Err(Full(work));
         }
-        let park = endpoint.park(&work, self.in_flight_max, now);
+        let reason = if is_probed { Reason::BreakerOpen } else { Reason::EndpointBusy };
+        let park = endpoint.park(&work, now, reason, now);
         Ok(Admission::Park(work, park))
     }
 
     /// A quick receiver's queue has stayed full: something is wrong with it after all.
     pub(crate) fn stalled(&self, subscription: SubscriptionId) {
-        lock(&self.endpoint(subscription)).mean_us = None;
+        self.lock().endpoints.entry(subscription).or_default().forget_mean();
     }
 
-    /// An attempt has ended. Hands out the next delivery waiting here, keeping the place in flight for it.
-    pub(crate) fn finished(&self, subscription: SubscriptionId, took: Option<Duration>) -> Next {
-        let endpoint = self.endpoint(subscription);
-        let mut endpoint = lock(&endpoint);
+    /// An attempt has ended, after `took` if a request was made. Gives its place back, and hands out what is next.
+    pub(crate) fn finished(&self, place: Place, took: Option<Duration>) -> Next {
+        let mut state = self.lock();
+        let State { endpoints, hosts, unproven, .. } = &mut *state;
+        *unproven = unproven.saturating_sub(usize::from(place.is_unproven));
+        let Some(host) = place.host else { return Next::Nothing };
+        let at_host = hosts.entry(Arc::clone(&host)).or_default();
+        at_host.in_flight = at_host.in_flight.saturating_sub(1);
+        // It may be a new entry, if the subscription was forgotten in between.
+        let endpoint = endpoints.entry(place.subscription).or_default();
+        endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
         if let Some(took) = took {
             endpoint.observe(took);
         }
-        let queued = endpoint.queue.len();
-        let Some(work) = endpoint.queue.pop() else {
-            // Saturating: the entry may be a new one, if the subscription was forgotten in between.
-            endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
-            return Next::Nothing;
-        };
+        if !endpoint.queue.is_empty() && !std::mem::replace(&mut endpoint.is_in_line, true) {
+            at_host.line.push_back(place.subscription);
+        }
+        drop(state);
+        self.next_at(&host)
+    }
+
+    /// What waits for a place at `host`, if there is one.
+    pub(crate) fn next_at(&self, host: &Arc<str>) -> Next {
         let now = clock::now();
-        if let Some(until) = endpoint.slowed_until.filter(|until| *until > now) {
-            return Next::Park(work, Park::until(until, now, Reason::EndpointSlowed));
+        let mut state = self.lock();
+        let State { endpoints, hosts, unproven, .. } = &mut *state;
+        let Some(at_host) = hosts.get_mut(host) else { return Next::Nothing };
+        while at_host.in_flight < self.bounds.per_host {
+            let Some(subscription) = at_host.line.pop_front() else { break };
+            let endpoint = endpoints.entry(subscription).or_default();
+            endpoint.is_in_line = false;
+            let allowance = endpoint.allowance(now);
+            if allowance.is_ok_and(|allowed| endpoint.in_flight >= allowed) {
+                continue; // whoever finishes an attempt there puts it in line again
+            }
+            let Some(work) = endpoint.queue.pop() else { continue };
+            let waiting = endpoint.queue.len() + 1;
+            if waiting > 1 && !std::mem::replace(&mut endpoint.is_in_line, true) {
+                at_host.line.push_back(subscription);
+            }
+            // It may have become slow since they were let in: then most of them are better off on the bus.
+            let park = match allowance {
+                Err((until, reason)) => Some(endpoint.park(&work, until, reason, now)),
+                Ok(_) if !endpoint.may_queue(waiting) => Some(endpoint.park(&work, now, Reason::EndpointBusy, now)),
+                Ok(_) => None,
+            };
+            if let Some(park) = park {
+                return Next::Park(work, park);
+            }
+            endpoint.in_flight += 1;
+            at_host.in_flight += 1;
+            let is_unproven = !endpoint.is_proven();
+            *unproven += usize::from(is_unproven);
+            return Next::Attempt(work, Place { subscription, host: Some(Arc::clone(host)), is_unproven });
         }
-        // It may have become slow since they were let in: then most of them are better off on the bus.
-        if endpoint.may_queue(queued, self.in_flight_max) {
-            return Next::Attempt(work);
+        if at_host.in_flight == 0 && at_host.line.is_empty() {
+            hosts.remove(host);
         }
-        let park = endpoint.park(&work, self.in_flight_max, now);
-        Next::Park(work, park)
+        Next::Nothing
+    }
+
+    /// The host of a place, for [`Endpoints::next_at`].
+    pub(crate) fn host_of(place: &Place) -> Option<Arc<str>> {
+        place.host.clone()
+    }
+
+    /// Whether more could start at `host` than its workers take up one after another.
+    pub(crate) fn has_more_at(&self, host: &Arc<str>) -> bool {
+        let state = self.lock();
+        state.hosts.get(host).is_some_and(|it| !it.line.is_empty() && it.in_flight < self.bounds.per_host)
+    }
+
+    /// Takes in how an attempt at `subscription` ended. What the registry should be told about it, if anything.
+    pub(crate) fn ended(
+        &self,
+        subscription: &Subscription,
+        ended: Ended,
+        started_at: Timestamp,
+        now: Timestamp,
+    ) -> Option<EndpointChange> {
+        let mut state = self.lock();
+        let State { endpoints, open, .. } = &mut *state;
+        let endpoint = endpoints.entry(subscription.id).or_default();
+        let change = match ended {
+            Ended::Success | Ended::Refusal => endpoint.breaker.succeeded(endpoint.in_flight_max),
+            Ended::Failure => endpoint.breaker.failed(started_at, now),
+            Ended::Throttled => Change::None,
+        };
+        match change {
+            Change::Opened => {
+                counter!(names::BREAKERS_OPENED).increment(1);
+                *open += 1;
+            }
+            Change::Closed => *open = open.saturating_sub(1),
+            Change::None => {}
+        }
+        if change != Change::None {
+            gauge!(names::BREAKERS_OPEN).set(*open as f64);
+        }
+        match ended {
+            Ended::Success => {
+                endpoint.failures = 0;
+                endpoint.failing_since = None;
+                // What it has asked for stands: this attempt may have started before.
+                endpoint.slowed_in_a_row = 0;
+            }
+            Ended::Refusal | Ended::Failure => {
+                endpoint.failures = endpoint.failures.saturating_add(1);
+                endpoint.failing_since = endpoint.failing_since.or(Some(started_at));
+            }
+            Ended::Throttled => {}
+        }
+        let change = match (subscription.health, ended) {
+            (Health::Degraded(_), Ended::Success) => EndpointChange::Recovered,
+            (Health::Healthy, Ended::Refusal | Ended::Failure) if endpoint.failures >= DEGRADED_AFTER => {
+                EndpointChange::Degraded(endpoint.failing_since?)
+            }
+            _ => return None,
+        };
+        // Once; the record follows, with another revision.
+        let told = endpoint.told_at_revision.replace(subscription.revision);
+        (told != Some(subscription.revision)).then_some(change)
+    }
+
+    /// The registry could not be told after all.
+    pub(crate) fn not_told(&self, subscription: SubscriptionId) {
+        self.lock().endpoints.entry(subscription).or_default().told_at_revision = None;
     }
 
     /// The endpoint asked for less, in answer to an attempt that started at `started_at`. It is left alone as long as
     /// it said; or for longer each time it asks again after having been left alone.
     pub(crate) fn slow(&self, subscription: SubscriptionId, asked: SlowDown, started_at: Timestamp, now: Timestamp) {
-        let endpoint = self.endpoint(subscription);
-        let mut endpoint = lock(&endpoint);
+        let mut state = self.lock();
+        let endpoint = state.endpoints.entry(subscription).or_default();
         let asks_again = endpoint.slowed_until.is_none_or(|until| started_at >= until);
         if asks_again {
             endpoint.slowed_in_a_row = endpoint.slowed_in_a_row.saturating_add(1);
@@ -215,20 +386,16 @@ impl Endpoints {
         endpoint.slowed_until = endpoint.slowed_until.max(Some(until));
     }
 
-    /// The endpoint took a delivery: the next time it asks for less without saying for how long, it is not for longer.
-    /// What it has asked for stands: the delivery may have started before.
-    pub(crate) fn took(&self, subscription: SubscriptionId) {
-        lock(&self.endpoint(subscription)).slowed_in_a_row = 0;
-    }
-
     /// The endpoint answered 410 while the subscription was at `revision`.
     pub(crate) fn gone(&self, subscription: SubscriptionId, revision: i64) {
-        lock(&self.endpoint(subscription)).gone_at_revision = Some(revision);
+        self.lock().endpoints.entry(subscription).or_default().gone_at_revision = Some(revision);
     }
 
     /// Whether the endpoint answered 410 and the subscription has not changed since.
     pub(crate) fn is_gone(&self, subscription: &Subscription) -> bool {
-        lock(&self.endpoint(subscription.id)).gone_at_revision.is_some_and(|revision| revision >= subscription.revision)
+        let state = self.lock();
+        let gone_at = state.endpoints.get(&subscription.id).and_then(|endpoint| endpoint.gone_at_revision);
+        gone_at.is_some_and(|revision| revision >= subscription.revision)
     }
 
     /// What an attempt needs of this subscription, made by `prepare` if it is new or has changed.
@@ -237,77 +404,40 @@ impl Endpoints {
         subscription: &Subscription,
         prepare: impl FnOnce(&Subscription) -> Prepared,
     ) -> Arc<Prepared> {
-        let endpoint = self.endpoint(subscription.id);
-        let mut endpoint = lock(&endpoint);
-        match &endpoint.prepared {
-            Some(prepared) if prepared.revision == subscription.revision => Arc::clone(prepared),
-            _ => Arc::clone(endpoint.prepared.insert(Arc::new(prepare(subscription)))),
+        {
+            let state = self.lock();
+            let prepared = state.endpoints.get(&subscription.id).and_then(|endpoint| endpoint.prepared.as_ref());
+            if let Some(prepared) = prepared.filter(|prepared| prepared.revision == subscription.revision) {
+                return Arc::clone(prepared);
+            }
         }
+        let prepared = Arc::new(prepare(subscription));
+        self.lock().endpoints.entry(subscription.id).or_default().prepared = Some(Arc::clone(&prepared));
+        prepared
     }
 
     /// Everything that waits here, to be handed back at the end.
     pub(crate) fn drain(&self) -> Vec<Work> {
-        let mut drained = Vec::new();
-        for endpoint in &self.by_subscription {
-            let mut endpoint = lock(&endpoint);
-            drained.extend(std::iter::from_fn(|| endpoint.queue.pop()));
-        }
-        drained
+        let mut state = self.lock();
+        state.endpoints.values_mut().flat_map(|endpoint| std::iter::from_fn(|| endpoint.queue.pop())).collect()
+    }
+
+    /// Forgets endpoints that `is_known` does not know and nothing is under way at.
+    fn forget_unless(&self, is_known: impl Fn(SubscriptionId) -> bool) {
+        let mut state = self.lock();
+        state.endpoints.retain(|subscription, endpoint| {
+            endpoint.in_flight > 0 || !endpoint.queue.is_empty() || is_known(*subscription)
+        });
+        state.open = state.endpoints.values().filter(|endpoint| endpoint.breaker.is_open()).count();
+        gauge!(names::BREAKERS_OPEN).set(state.open as f64);
     }
 }
 
-/// What a worker does after an attempt.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// The next attempt.
-    Attempt(Work),
-    /// The endpoint has asked for less meanwhile: put this one off, and ask again.
-    Park(Work, Park),
-    /// Nothing waits here.
-    Nothing,
-}
-
-impl Endpoint {
-    /// Mean duration of an attempt; none before the first has ended.
-    fn mean(&self) -> Option<Duration> {
-        self.mean_us.map(Duration::from_micros)
+impl Bounds {
+    /// How many attempts may be under way at endpoints that have not proven that they answer.
+    const fn unproven(&self) -> usize {
+        self.total - self.total / 4
     }
-
-    fn is_quick(&self) -> bool {
-        self.mean().is_some_and(|mean| mean <= QUICK_MEAN_MAX)
-    }
-
-    /// Whether a queue of `count` is short enough.
-    fn may_queue(&self, count: usize, in_flight_max: usize) -> bool {
-        match self.mean() {
-            None => count <= UNKNOWN_QUEUE_LEN_MAX,
-            Some(mean) if mean <= QUICK_MEAN_MAX => count <= QUICK_QUEUE_LEN_MAX,
-            Some(_) => self.serving_time(count, in_flight_max) <= SLOW_QUEUE_WAIT_MAX,
-        }
-    }
-
-    /// How long it takes until `count` deliveries have been served; nothing before there is a mean.
-    fn serving_time(&self, count: usize, in_flight_max: usize) -> Duration {
-        self.mean().unwrap_or_default().saturating_mul(count as u32) / in_flight_max as u32
-    }
-
-    fn observe(&mut self, took: Duration) {
-        let took = took.as_micros() as u64;
-        self.mean_us = Some(self.mean_us.map_or(took, |mean| mean - (mean >> MEAN_SHIFT) + (took >> MEAN_SHIFT)));
-    }
-
-    /// Twice as long each time the same delivery is put off, so that the many that wait for a slow receiver come back
-    /// ever more rarely; the count travels with the message, not with us.
-    fn park(&self, work: &Work, in_flight_max: usize, now: Timestamp) -> Park {
-        let doubled = PARK_MIN.saturating_mul(1 << work.meta.parked.min(10));
-        let wait = doubled.max(self.serving_time(self.queue.len() + 1, in_flight_max)).min(PARK_MAX);
-        Park::until(now.after(wait), now, Reason::EndpointBusy)
-    }
-}
-
-fn lock(endpoint: &Mutex<Endpoint>) -> MutexGuard<'_, Endpoint> {
-    // Nothing in here can be left half done by a panic: every change is one assignment.
-    endpoint.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Forgets endpoints whose subscription is gone.
@@ -318,69 +448,11 @@ pub(crate) async fn watch(
 ) -> anyhow::Result<()> {
     let mut changes = directory.changed();
     while stop.run_until_cancelled(changes.changed()).await.is_some_and(|change| change.is_ok()) {
-        let snapshot = directory.load();
-        endpoints.by_subscription.retain(|subscription, endpoint| {
-            let endpoint = lock(endpoint);
-            let is_in_use = endpoint.in_flight > 0 || endpoint.queue.len() > 0;
-            is_in_use || snapshot.subscriptions().get(*subscription).is_some()
-        });
+        let snapshot = directory.snapshot();
+        endpoints.forget_unless(|subscription| snapshot.subscriptions().get(subscription).is_some());
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mean_follows_what_attempts_take() {
-        let mut endpoint = Endpoint::default();
-        endpoint.observe(Duration::from_secs(2));
-        assert_eq!(endpoint.serving_time(8, 8), Duration::from_secs(2));
-        for _ in 0..64 {
-            endpoint.observe(Duration::from_millis(1));
-        }
-        assert!(endpoint.serving_time(8, 8) < Duration::from_millis(10), "{:?}", endpoint.mean());
-    }
-
-    #[test]
-    fn much_queues_for_a_quick_receiver_and_little_for_another() {
-        let longest = |endpoint: &Endpoint| (1..5000).take_while(|count| endpoint.may_queue(*count, 8)).count();
-        let mut endpoint = Endpoint::default();
-        assert_eq!(longest(&endpoint), UNKNOWN_QUEUE_LEN_MAX);
-        endpoint.observe(Duration::from_millis(1));
-        assert_eq!(longest(&endpoint), QUICK_QUEUE_LEN_MAX);
-        endpoint.mean_us = Some(2_000_000);
-        assert_eq!(longest(&endpoint), 2);
-    }
-
-    #[test]
-    fn parked_deliveries_never_come_before_their_time() {
-        let now = clock::now();
-        let until = now.after(Duration::from_secs(10));
-        for _ in 0..100 {
-            let park = Park::until(until, now, Reason::EndpointBusy);
-            assert!(park.at >= until && park.at <= until.after(Duration::from_secs(2)));
-        }
-    }
-
-    #[test]
-    fn many_answers_of_one_outage_slow_the_endpoint_once() {
-        let endpoints = Endpoints::new(8);
-        let subscription = SubscriptionId(uuid::Uuid::nil());
-        let start = clock::now();
-        let asked = SlowDown { asked: None };
-        for _ in 0..8 {
-            endpoints.slow(subscription, asked, start, start.after(Duration::from_millis(5)));
-        }
-        let slowed_until = || lock(&endpoints.endpoint(subscription)).slowed_until.unwrap();
-        assert_eq!(slowed_until(), start.after(Duration::from_millis(10_005)));
-        // Asked again by an attempt made after that: twice as long.
-        let later = slowed_until();
-        endpoints.slow(subscription, asked, later, later);
-        assert_eq!(slowed_until(), later.after(Duration::from_secs(20)));
-        // A success in between says nothing about what was asked for.
-        endpoints.took(subscription);
-        assert_eq!(slowed_until(), later.after(Duration::from_secs(20)));
-    }
-}
+mod tests;

@@ -17,6 +17,7 @@ use slipstream_service::clock;
 /// A delivery that this dispatcher holds until its outcome is durable.
 #[derive(Debug)]
 pub(crate) struct Work {
+    /// Which delivery: the event's own, or that of a replay.
     pub(crate) delivery: DeliveryId,
     pub(crate) subscription: SubscriptionId,
     pub(crate) key: EventKey,
@@ -38,7 +39,10 @@ impl Work {
             message.ack().await;
             return None;
         };
-        let delivery = DeliveryId::derive(meta.accepted_at, subscription, &key);
+        let delivery = match meta.replay {
+            None => DeliveryId::derive(meta.accepted_at, subscription, &key),
+            Some(replay) => DeliveryId::derive_replay(meta.accepted_at, subscription, &key, replay),
+        };
         let (trace, body) = (message.trace, message.payload.clone());
         Some(Self {
             delivery,
@@ -53,13 +57,18 @@ impl Work {
         })
     }
 
+    /// The `webhook-id`: that of the event's own delivery, also on a replay, so that receivers know it (SPEC 4.1).
+    pub(crate) fn webhook_id(&self) -> String {
+        DeliveryId::derive(self.meta.accepted_at, self.subscription, &self.key).webhook_id()
+    }
+
     /// The message that makes the server hand this delivery out again at `at`.
     ///
     /// Its id names the step that publishes it, attempt and all: publishing it twice, also after it has fired, makes
     /// one schedule (DESIGN 3.3 warns of an id without the attempt).
     pub(crate) fn again(&self, meta: &Meta, at: Timestamp, now: Timestamp) -> Outgoing {
         let due = subject::delivery(self.lane, self.subscription, &self.key);
-        Outgoing::new(subject::waiting(self.subscription, &self.key), self.body.clone())
+        Outgoing::new(subject::waiting(self.subscription, &self.key, self.meta.replay), self.body.clone())
             .id(&format!("{}.{}.{}", self.delivery, meta.attempt, meta.parked))
             .meta(meta)
             .trace(self.trace)
@@ -79,6 +88,7 @@ impl Work {
             at: clock::now(),
             attempt: None,
             next_attempt_at: None,
+            replay: self.meta.replay,
         }
     }
 
@@ -90,5 +100,24 @@ impl Work {
     /// The state of a delivery that waits: what was attempted waits for a retry, the rest is scheduled.
     pub(crate) const fn waiting_state(&self) -> DeliveryState {
         if self.meta.attempt > 1 { DeliveryState::RetryWait } else { DeliveryState::Scheduled }
+    }
+
+    /// A delivery that nobody waits for.
+    #[cfg(test)]
+    pub(crate) fn for_tests(subscription: SubscriptionId) -> Self {
+        let site: slipstream_core::slug::Slug = "s8n6EzC".parse().expect("a slug");
+        let key = EventKey::new(&site, "/tests", "1");
+        let meta = Meta::new(site, clock::now());
+        Self {
+            delivery: DeliveryId::derive(meta.accepted_at, subscription, &key),
+            subscription,
+            key,
+            lane: Lane::Normal,
+            meta,
+            trace: None,
+            body: Bytes::new(),
+            ack: Acknowledger::nobody(),
+            taken_at: Instant::now(),
+        }
     }
 }

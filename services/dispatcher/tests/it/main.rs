@@ -2,7 +2,9 @@
 //! outcomes are read from the bus as the activity log would.
 
 mod deliver;
+mod engine;
 mod hold;
 mod isolate;
+mod scheduled;
 mod trace;
 mod world;

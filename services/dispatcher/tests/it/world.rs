@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use slipstream_bus::{Bus, BusConfig, ConfigBucket, Consumer, ConsumerName, Outgoing, Publisher, StreamName, subject};
 use slipstream_core::config::{Record, Subscription};
-use slipstream_core::contract::{Meta, Outcome, Outcomes, Routed, RoutedEvent};
-use slipstream_core::delivery::DeliveryState;
+use slipstream_core::contract::{EndpointChanged, Meta, Outcome, Outcomes, Routed, RoutedEvent};
+use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::event::json;
 use slipstream_core::ids::{AccountId, DeliveryId};
 use slipstream_core::slipstream::accept;
@@ -31,6 +31,8 @@ pub(crate) struct World {
     recorded: Consumer,
     outcomes: Vec<(DeliveryId, Outcome)>,
     routed: Vec<RoutedEvent>,
+    changes: Vec<EndpointChanged>,
+    subscription: Subscription,
     server: NatsServer,
     config: Config,
 }
@@ -57,8 +59,8 @@ impl World {
         let _probes = slipstream_dispatcher::start(config.clone(), &ctx).await.unwrap();
         let recorded = bus.consume(ConsumerName::ActivityLog).await.unwrap();
         let events = bus.publisher(StreamName::Events);
-        let (outcomes, routed) = (Vec::new(), Vec::new());
-        Self { receiver, bucket, bus, ctx, events, recorded, outcomes, routed, server, config }
+        let (outcomes, routed, changes) = (Vec::new(), Vec::new(), Vec::new());
+        Self { receiver, bucket, bus, ctx, events, recorded, outcomes, routed, changes, subscription, server, config }
     }
 
     /// Publishes an event as ingest would.
@@ -95,6 +97,8 @@ impl World {
                 } else if message.subject.starts_with("routed.") {
                     let Routed { events, .. } = serde_json::from_slice(&message.payload).unwrap();
                     self.routed.extend(events);
+                } else {
+                    self.changes.push(serde_json::from_slice(&message.payload).unwrap());
                 }
             }
         };
@@ -115,6 +119,26 @@ impl World {
     pub(crate) async fn only_delivery(&mut self) -> Vec<Outcome> {
         self.ended(1).await;
         self.outcomes.iter().map(|(_, outcome)| outcome.clone()).collect()
+    }
+
+    /// The first subscription.
+    pub(crate) fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    /// What has been read of endpoints so far.
+    pub(crate) fn changes(&self) -> &[EndpointChanged] {
+        &self.changes
+    }
+
+    /// Every reason that has been recorded so far.
+    pub(crate) fn reasons(&self) -> Vec<Reason> {
+        self.outcomes.iter().filter_map(|(_, outcome)| outcome.reason).collect()
+    }
+
+    /// What has been read of events so far.
+    pub(crate) fn seen_routed(&self) -> &[RoutedEvent] {
+        &self.routed
     }
 
     pub(crate) fn states(&self) -> Vec<DeliveryState> {

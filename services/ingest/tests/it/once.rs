@@ -4,9 +4,10 @@ use futures::future::join_all;
 use slipstream_bus::StreamName;
 use slipstream_core::ids::EventKey;
 use slipstream_service::metrics;
+use slipstream_test_support::eventually::eventually;
 
 use crate::answer::Answer;
-use crate::world::{CANARY, OTHER_SITE, STRUCTURED, World, event};
+use crate::world::{CANARY, LIMIT, OTHER_SITE, STRUCTURED, World, event};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_same_event_100_times_at_once_is_stored_once() {
@@ -43,7 +44,23 @@ async fn a_repeat_changes_nothing_and_is_counted() {
     let stored = world.only(StreamName::Events).await;
     assert!(stored.text().contains(CANARY), "{}", stored.text());
     let rendered = metrics::render();
-    assert!(rendered.contains("slipstream_events_duplicate_total"), "{rendered}");
+    assert!(rendered.contains(r#"slipstream_events_duplicate_total{found="at_once"} 1"#), "{rendered}");
+}
+
+#[tokio::test]
+async fn only_repeats_with_other_content_count_as_mismatches() {
+    let world = World::new().await;
+    let first = event().id("1");
+    for repeat in [first.clone(), first.clone(), first.clone().with("data", "other"), first.with("priority", 2)] {
+        world.publish(&repeat).await.expect(204);
+    }
+    eventually(LIMIT, async || {
+        let rendered = metrics::render();
+        let is_counted = rendered.contains("slipstream_events_duplicate_mismatch_total 2");
+        if is_counted { Ok(()) } else { Err(rendered) }
+    })
+    .await;
+    assert!(metrics::render().contains(r#"slipstream_events_duplicate_total{found="at_once"} 3"#));
 }
 
 #[tokio::test]

@@ -1,0 +1,32 @@
+//! Deliveries that wait in this process for a place at their endpoint.
+
+use std::collections::VecDeque;
+
+use super::super::pick::pick_order;
+use super::super::work::Work;
+
+/// One endpoint's queue. The lanes are asked in the order of [`pick_order`].
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    lanes: [VecDeque<Work>; 3],
+    picks: u32,
+}
+
+impl Queue {
+    pub(super) fn len(&self) -> usize {
+        self.lanes.iter().map(VecDeque::len).sum()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.iter().all(VecDeque::is_empty)
+    }
+
+    pub(super) fn push(&mut self, work: Work) {
+        self.lanes[work.lane as usize].push_back(work);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Work> {
+        self.picks = self.picks.wrapping_add(1);
+        pick_order(self.picks).iter().find_map(|lane| self.lanes[*lane as usize].pop_front())
+    }
+}

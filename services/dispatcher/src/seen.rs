@@ -1,0 +1,69 @@
+//! Late repeats: events that were accepted before, longer ago than the broker remembers (SPEC 4.7, DESIGN 3.6).
+//!
+//! The activity log knows what was accepted in the last seven days. It is asked once per routed batch, over the bus and
+//! for a short time: when it does not answer, routing goes on without, and a late repeat is an event like any other.
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use metrics::counter;
+use slipstream_bus::Bus;
+use slipstream_core::ids::EventKey;
+use slipstream_service::names;
+
+use crate::route::Event;
+
+/// How long a batch waits for the answer.
+const PATIENCE: Duration = Duration::from_millis(250);
+/// How long nobody is asked after there was no answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Asks for events that were seen before.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    bus: Bus,
+    not_before: Mutex<Option<Instant>>,
+}
+
+impl Seen {
+    pub(crate) fn new(bus: &Bus) -> Self {
+        Self { bus: bus.clone(), not_before: Mutex::new(None) }
+    }
+
+    /// The events among `events` that repeat one accepted earlier. Counts them, and those whose content differs.
+    pub(crate) async fn repeats(&self, events: &[Event<'_>]) -> HashSet<EventKey> {
+        if events.is_empty() || self.is_pausing() {
+            return HashSet::new();
+        }
+        let questions: Vec<_> = events.iter().map(Event::question).collect();
+        let answers = match self.bus.ask_seen(&questions, PATIENCE).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::debug!(
+                    error = format!("{:#}", anyhow::Error::new(error)),
+                    "routing without looking for late repeats"
+                );
+                counter!(names::EVENTS_NOT_LOOKED_UP).increment(events.len() as u64);
+                *self.not_before.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                    Some(Instant::now() + PAUSE);
+                return HashSet::new();
+            }
+        };
+        for answer in &answers {
+            counter!(names::EVENTS_DUPLICATE, "found" => "late").increment(1);
+            let differs =
+                |(key, hash): (EventKey, i64)| key == answer.key && answer.content_hash.is_some_and(|it| it != hash);
+            if events.iter().any(|event| differs(event.identity())) {
+                counter!(names::EVENTS_DUPLICATE_MISMATCH).increment(1);
+                tracing::warn!(event.key = %answer.key, "an event was repeated with other content; the first one stands");
+            }
+        }
+        answers.into_iter().map(|answer| answer.key).collect()
+    }
+
+    fn is_pausing(&self) -> bool {
+        let not_before = self.not_before.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        not_before.is_some_and(|not_before| Instant::now() < not_before)
+    }
+}
