@@ -98,9 +98,13 @@ impl Held {
     }
 
     /// The schedule that makes the server release it at `at`. Publishing it twice within the stream's window makes one.
+    ///
+    /// That of an event which was not changed is refused ([`PublishError::Superseded`]) where the event is held already:
+    /// by an earlier try, or because it repeats one.
     pub fn schedule(&self, at: Timestamp, now: Timestamp) -> Outgoing {
         let id = format!("{}.{}.{}.held", self.key, self.meta.accepted_at.as_millis(), self.meta.generation);
-        self.schedule_again(at, now).id(&id)
+        let schedule = self.schedule_again(at, now).id(&id);
+        if self.meta.generation == 0 { schedule.expect_last(0) } else { schedule }
     }
 
     /// The same schedule without an id: for one that has been there, and is not any more.

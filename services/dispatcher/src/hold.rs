@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipstream_bus::schedules::due_id;
-use slipstream_bus::{Bus, Consumer, ConsumerName, Held, Message, Outgoing, Publisher, StreamName, Subject, subject};
-use slipstream_core::contract::RoutedEvent;
+use slipstream_bus::{
+    Bus, Consumer, ConsumerName, Held, Message, Outgoing, PublishError, Publisher, StreamName, Subject, subject,
+};
+use slipstream_core::contract::{RoutedEvent, SeenQuestion};
 use slipstream_core::event::envelope::Envelope;
-use slipstream_core::ids::{EventKey, content_hash};
+use slipstream_core::ids::{EventKey, content_hash, id_hash};
 use slipstream_core::lane::Visibility;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{Context, clock};
@@ -19,6 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::route;
+use crate::seen::Seen;
 
 /// Events of one batch.
 const BATCH_MAX: usize = 128;
@@ -37,6 +40,7 @@ pub(crate) async fn start(
         queue: bus.publisher(StreamName::Queue),
         work: work.clone(),
         outcomes: outcomes.clone(),
+        seen: Seen::new(bus),
     });
     let later = bus.consume(ConsumerName::Hold).await?.prefetch(BATCH_MAX);
     let holding = Arc::clone(&holder);
@@ -87,6 +91,7 @@ struct Holder {
     queue: Publisher,
     work: Publisher,
     outcomes: Publisher,
+    seen: Seen,
 }
 
 impl Holder {
@@ -96,13 +101,19 @@ impl Holder {
             tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped");
             return Ok(());
         };
+        if held.meta.generation == 0 && self.is_repeat(&held).await? {
+            return Ok(());
+        }
         let now = clock::now();
         if held.meta.cancelled_at.is_some() {
             self.forget(&held).await?;
         } else if let Some(intended_at) = held.meta.intended_at.filter(|at| *at > now) {
             let room = held.meta.expires_at.map(|expires_at| expires_at.since(intended_at) / 4);
             // A repeat means that an earlier try has done it, or whoever changed the event.
-            self.work.publish(held.schedule(spread(intended_at, now, room, rand::random()), now)).await?;
+            match self.work.publish(held.schedule(spread(intended_at, now, room, rand::random()), now)).await {
+                Ok(_) | Err(PublishError::Superseded { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         } else {
             // Changed to a time that has passed: what it waited as is not needed any more.
             return self.make_due(&held, true).await;
@@ -110,6 +121,13 @@ impl Holder {
         let record = describe(&held, visibility)?;
         self.outcomes.publish(route::record(held.site, vec![record])).await?;
         Ok(())
+    }
+
+    /// Whether it was accepted before, longer ago than the broker remembers: then the first one stands.
+    async fn is_repeat(&self, held: &Held) -> anyhow::Result<bool> {
+        let id_hash = id_hash(&Envelope::read(&held.payload)?.id);
+        let question = SeenQuestion { key: held.key, id_hash, accepted_at: held.meta.accepted_at };
+        Ok(self.seen.is_repeat(question, content_hash(&held.payload)).await)
     }
 
     /// A held event that came due.

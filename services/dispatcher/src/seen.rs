@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use metrics::counter;
 use slipstream_bus::Bus;
+use slipstream_core::contract::SeenQuestion;
 use slipstream_core::ids::EventKey;
 use slipstream_service::names;
 
@@ -33,18 +34,32 @@ impl Seen {
 
     /// The events among `events` that repeat one accepted earlier. Counts them, and those whose content differs.
     pub(crate) async fn repeats(&self, events: &[Event<'_>]) -> HashSet<EventKey> {
-        if events.is_empty() || self.is_pausing() {
+        let questions: Vec<_> = events.iter().map(Event::question).collect();
+        self.look(&questions, |asked| events.iter().any(|event| event.identity() == asked)).await
+    }
+
+    /// Whether an event that is to be held repeats one accepted earlier. Counts it.
+    pub(crate) async fn is_repeat(&self, question: SeenQuestion, content_hash: i64) -> bool {
+        !self.look(&[question], |asked| asked == (question.key, content_hash)).await.is_empty()
+    }
+
+    /// `has_content` says whether an event now has this content.
+    async fn look(
+        &self,
+        questions: &[SeenQuestion],
+        has_content: impl Fn((EventKey, i64)) -> bool,
+    ) -> HashSet<EventKey> {
+        if questions.is_empty() || self.is_pausing() {
             return HashSet::new();
         }
-        let questions: Vec<_> = events.iter().map(Event::question).collect();
-        let answers = match self.bus.ask_seen(&questions, PATIENCE).await {
+        let answers = match self.bus.ask_seen(questions, PATIENCE).await {
             Ok(answers) => answers,
             Err(error) => {
                 tracing::debug!(
                     error = format!("{:#}", anyhow::Error::new(error)),
                     "routing without looking for late repeats"
                 );
-                counter!(names::EVENTS_NOT_LOOKED_UP).increment(events.len() as u64);
+                counter!(names::EVENTS_NOT_LOOKED_UP).increment(questions.len() as u64);
                 *self.not_before.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
                     Some(Instant::now() + PAUSE);
                 return HashSet::new();
@@ -52,9 +67,7 @@ impl Seen {
         };
         for answer in &answers {
             counter!(names::EVENTS_DUPLICATE, "found" => "late").increment(1);
-            let differs =
-                |(key, hash): (EventKey, i64)| key == answer.key && answer.content_hash.is_some_and(|it| it != hash);
-            if events.iter().any(|event| differs(event.identity())) {
+            if answer.content_hash.is_some_and(|hash| !has_content((answer.key, hash))) {
                 counter!(names::EVENTS_DUPLICATE_MISMATCH).increment(1);
                 tracing::warn!(event.key = %answer.key, "an event was repeated with other content; the first one stands");
             }

@@ -94,6 +94,22 @@ async fn a_cancelled_event_reaches_nobody_and_its_record_says_so() {
     world.stop().await;
 }
 
+#[tokio::test]
+async fn a_repeat_of_a_held_event_changes_nothing_whenever_it_comes() {
+    let mut world = World::new(DeliveryConfig::default()).await;
+    let schedules = world.bus.schedules();
+    let event = due_event(in_ms(1500));
+    world.publish(&event).await;
+    let first = held(&schedules, &event).await;
+    // As if it came when the broker has forgotten the first: with another time, and nobody who has a record of it.
+    let repeat = event.clone().with("intendeddeliverytime", in_ms(3_600_000).to_string());
+    world.publish_forgotten(&repeat).await;
+    let received = world.receiver.wait_for(1, LIMIT).await;
+    assert_eq!(received[0].json()["intendeddeliverytime"], first.meta.intended_at.unwrap().to_string());
+    world.ended(1).await;
+    world.stop().await;
+}
+
 fn seen_id(event: &EventBuilder) -> serde_json::Value {
     serde_json::from_slice::<serde_json::Value>(&event.bytes()).unwrap()["id"].clone()
 }

@@ -65,6 +65,15 @@ impl World {
 
     /// Publishes an event as ingest would.
     pub(crate) async fn publish(&self, event: &EventBuilder) {
+        self.publish_as(event, |key| key.to_owned()).await;
+    }
+
+    /// Publishes an event as ingest would, to a broker that does not remember its first publication.
+    pub(crate) async fn publish_forgotten(&self, event: &EventBuilder) {
+        self.publish_as(event, |key| format!("{key}.forgotten")).await;
+    }
+
+    async fn publish_as(&self, event: &EventBuilder, id: impl Fn(&str) -> String) {
         let site = builders::site(SITE);
         let event = json::parse(&event.bytes()).unwrap();
         let accepted = accept(event, &site, slipstream_core::config::AccountKind::Internal).unwrap();
@@ -82,7 +91,7 @@ impl World {
             Outgoing::new(due, accepted.body.into())
         };
         let trace = TRACE.parse().ok();
-        self.events.publish(message.id(accepted.key.as_str()).meta(&meta).trace(trace)).await.unwrap();
+        self.events.publish(message.id(&id(accepted.key.as_str())).meta(&meta).trace(trace)).await.unwrap();
     }
 
     /// Reads what is recorded until `is_enough`; everything seen so far stays in the world.
