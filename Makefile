@@ -13,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 help: ## Print this help
 	@echo 'Slipstream: CloudEvents in, signed webhooks out.'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'demo and test set up what they need: a Debian or Ubuntu with git, make, Python 3 and Rust will do.'
 
@@ -58,12 +58,28 @@ lint: ## Check format, lints and the dependency rules; warnings are errors
 fmt: ## Format the code
 	cargo fmt --all
 
-.PHONY: bench
-bench: ## Measure throughput and latency of release builds; figures, no verdict
+# For all of them: BENCH_ARGS='--quick' shows that it runs, '--json FILE' writes the figures to a file.
+.PHONY: bench-build
+bench-build:
 	@tools/setup demo
 	@echo 'Building for release (the first time takes ten minutes or more):'
-	@cargo build --release --package slipstream --package slipstream-bench
+	@cargo build --release --package slipstream --package slipstream-dispatcher --package slipstream-bench
+
+.PHONY: bench
+bench: bench-build ## Measure throughput and latency of release builds; figures, no verdict
 	@cargo run --release --quiet --package slipstream-bench -- $(BENCH_ARGS)
+
+.PHONY: bench-lanes
+bench-lanes: bench-build ## Measure realtime while 100,000 normal events wait, and the reverse
+	@cargo run --release --quiet --package slipstream-bench -- lanes $(BENCH_ARGS)
+
+.PHONY: bench-schedule
+bench-schedule: bench-build ## Measure how late 100,000 scheduled events come, and requests about them
+	@cargo run --release --quiet --package slipstream-bench -- schedule $(BENCH_ARGS)
+
+.PHONY: bench-isolation
+bench-isolation: bench-build ## Measure what ten dead or dripping receivers cost forty others
+	@cargo run --release --quiet --package slipstream-bench -- isolation $(BENCH_ARGS)
 
 .PHONY: ci
 ci: lint test ## What CI runs: lint and test

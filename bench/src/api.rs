@@ -98,6 +98,20 @@ impl Api {
         }
     }
 
+    /// Asks in the name of the account of `key`, and returns status and body, whatever they are.
+    ///
+    /// # Errors
+    /// If there is no answer.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(u16, String)> {
+        self.send(method, path, Caller::Account(key), body).await
+    }
+
     async fn operator(&self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let token = self.token.clone();
         self.answer(method, path, Caller::Operator(&token), body).await

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream;
 use futures::TryStreamExt as _;
-use slipstream_bus::StreamName;
+use slipstream_bus::{ConsumerName, StreamName};
 
 /// How often to ask. Three requests each time: a thousandth of a core.
 const QUESTION_EVERY: Duration = Duration::from_millis(100);
@@ -50,6 +50,28 @@ impl Broker {
             ensure!(begun.elapsed() < limit, "not idle after {limit:?}: {}", backlog.unwrap_or_default());
             tokio::time::sleep(QUESTION_EVERY).await;
         }
+    }
+
+    /// Waits until these consumers of the platform have acknowledged all there is.
+    ///
+    /// # Errors
+    /// If it is not so within `limit`, or the broker does not answer.
+    pub(crate) async fn wait_until_done(&self, consumers: &[ConsumerName], limit: Duration) -> anyhow::Result<()> {
+        let begun = Instant::now();
+        for name in consumers {
+            let stream = self.jetstream.get_stream_no_info(name.stream().as_str()).await;
+            let stream = stream.context("cannot find a stream")?;
+            loop {
+                let info = stream.consumer_info(name.durable()).await.context("cannot look at a consumer")?;
+                let left = info.num_pending + info.num_ack_pending as u64;
+                if left == 0 {
+                    break;
+                }
+                ensure!(begun.elapsed() < limit, "{} has {left} left after {limit:?}", info.name);
+                tokio::time::sleep(QUESTION_EVERY).await;
+            }
+        }
+        Ok(())
     }
 
     /// What is not done, for people. In the order in which one stream feeds the next: whoever is idle when asked has

@@ -17,7 +17,7 @@ use crate::http::{HttpError, Inbox};
 
 /// How often one event is sent again over a new connection before the run is given up. A repeat is harmless: the
 /// platform knows the event by source and id.
-const RECONNECTS_MAX: u32 = 5;
+pub(crate) const RECONNECTS_MAX: u32 = 5;
 /// How long an answer may take; the platform itself promises one within its publish deadline of 5 s.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
@@ -26,8 +26,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 pub(crate) struct Load {
     /// Where the platform listens.
     pub(crate) address: SocketAddr,
-    /// The request, in which only the id changes.
-    pub(crate) request: Request,
+    /// The requests, in which only the id changes; event number n is sent with request n modulo their number.
+    pub(crate) requests: Vec<Request>,
     /// The phase that the events belong to.
     pub(crate) phase: u16,
     /// How many events at most.
@@ -128,14 +128,15 @@ async fn run(
     next: Arc<AtomicU32>,
     until: Instant,
 ) -> anyhow::Result<Published> {
-    let Load { address, mut request, phase, events, .. } = load;
+    let Load { address, mut requests, phase, events, .. } = load;
     let mut published = Published { sent: Vec::with_capacity(events as usize / load.connections * 2), reconnects: 0 };
     while Instant::now() < until {
         let number = next.fetch_add(1, Ordering::Relaxed);
         if number >= events {
             break;
         }
-        let bytes = request.with_id(EventId { phase, number });
+        let place = number as usize % requests.len();
+        let bytes = requests[place].with_id(EventId { phase, number });
         let (at, begun) = (clock::now_nanos(), Instant::now());
         let mut attempts = 0;
         let status = loop {
@@ -157,20 +158,27 @@ async fn run(
 
 /// A kept-alive connection to the platform.
 #[derive(Debug)]
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     inbox: Inbox,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If nobody listens at `address`.
+    pub(crate) async fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, inbox: Inbox::default() })
     }
 
     /// Sends a request and waits for the status of its answer.
-    async fn exchange(&mut self, request: &[u8]) -> Result<u16, HttpError> {
+    ///
+    /// # Errors
+    /// If the connection fails, or no answer comes in time.
+    pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<u16, HttpError> {
         self.stream.write_all(request).await?;
         let answer = tokio::time::timeout(ANSWER_WITHIN, self.inbox.next(&mut self.stream)).await;
         let answer = answer.map_err(|_| HttpError::Io(std::io::ErrorKind::TimedOut.into()))??;

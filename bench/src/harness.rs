@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use crate::count;
 use crate::driver::{self, Load};
-use crate::event::Request;
+use crate::event::{Letter, Request};
 use crate::phases::CONNECTIONS;
 use crate::procfs;
 use crate::receiver::Receiver;
@@ -21,11 +21,11 @@ const HOOK: u16 = 0;
 /// # Errors
 /// If one is not answered, or not noted exactly once: then no other figure could be trusted.
 pub(crate) async fn measure(events: u32) -> anyhow::Result<Harness> {
-    let mut receiver = Receiver::start().await?;
+    let mut receiver = Receiver::start(1).await?;
     let address = receiver.address();
-    let request = Request::new(&address.to_string(), &format!("/hook/{HOOK}"), "none");
+    let request = Request::new(&address.to_string(), &format!("/hook/{HOOK}"), "none", Letter::default());
     let limit = Duration::from_secs(30);
-    let load = Load { address, request, phase: 1, events, connections: CONNECTIONS, limit };
+    let load = Load { address, requests: vec![request], phase: 1, events, connections: CONNECTIONS, limit };
     let pids = [std::process::id(), receiver.pid()];
     let cpu_before = [procfs::cpu_seconds(pids[0])?, procfs::cpu_seconds(pids[1])?];
     let published = driver::publish(&load).await?;

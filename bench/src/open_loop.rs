@@ -50,7 +50,7 @@ impl Connection {
 /// # Errors
 /// If a connection fails.
 pub(crate) fn publish(load: &Load, per_second: u32) -> anyhow::Result<Published> {
-    let mut request = load.request.clone();
+    let mut requests = load.requests.clone();
     // None ahead of need: the platform closes a connection on which nothing is asked within 10 s.
     let mut connections: Vec<Connection> = Vec::new();
     let mut published = Published::default();
@@ -66,7 +66,9 @@ pub(crate) fn publish(load: &Load, per_second: u32) -> anyhow::Result<Published>
             None => connections.push_mut(Connection::open(load.address)?),
         };
         // An idle connection's send buffer takes a whole request at once, so this does not fail with "would block".
-        free.stream.write_all(request.with_id(EventId { phase: load.phase, number })).context("cannot send")?;
+        let place = number as usize % requests.len();
+        let bytes = requests[place].with_id(EventId { phase: load.phase, number });
+        free.stream.write_all(bytes).context("cannot send")?;
         let at = begun_at + due_after.as_nanos() as u64;
         free.waiting = Some(Sent { number, at, answered_after: None, status: 0 });
     }

@@ -9,7 +9,7 @@ use crate::api::Api;
 use crate::broker::Broker;
 use crate::count::{self, Outcome};
 use crate::driver::{self, Load, Published};
-use crate::event::Request;
+use crate::event::{Letter, Request};
 use crate::open_loop;
 use crate::raw::{self, Raw};
 use crate::receiver::Receiver;
@@ -79,7 +79,7 @@ struct Bench {
 /// If the platform does not start, fails, or does not come to rest in time; with the end of its log.
 pub(crate) async fn measure(launch: &Launch, plan: &Plan, say: impl Fn(&str)) -> anyhow::Result<Mode> {
     say("starting the platform");
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start(1).await?;
     let system = System::start(launch).await?;
     let pids = Pids {
         slipstream: system.pid(),
@@ -155,8 +155,8 @@ impl Bench {
         self.phase += 1;
         let address = self.system.address();
         let path = format!("/sites/{}/events", site.slug);
-        let request = Request::new(&address.to_string(), &path, &self.key);
-        Load { address, request, phase: self.phase, events, connections, limit }
+        let request = Request::new(&address.to_string(), &path, &self.key, Letter::default());
+        Load { address, requests: vec![request], phase: self.phase, events, connections, limit }
     }
 
     /// Publishes, unmeasured, until every event of a round is accepted and delivered.

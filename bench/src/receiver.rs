@@ -1,25 +1,36 @@
 //! The receiver of webhooks: the same program in another process, so that its time is not counted as ours.
 //!
-//! On one port it answers every `POST /hook/{n}` with a constant 204 and notes who arrived when; `GET /count` and
-//! `GET /arrivals` tell the driver. It ends when its standard input does, so it never outlives the driver.
+//! It notes who arrived when at `POST /hook/{n}`, and answers with a constant 204 unless subscription n was told to
+//! behave otherwise. `GET /count` and `GET /arrivals` tell the driver, `GET /behave/{from}/{to}/{behaviour}` is how the
+//! driver tells it. Every `OPTIONS` gets the consent of SPEC 3.7. It ends when its standard input does, so it never
+//! outlives the driver.
+//!
+//! It can listen on several addresses of the loopback network, since requests in flight and consent are bounded by
+//! host (THREATS 3), and a port does not make another host.
 
+mod behaviour;
 mod process;
 
+use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::event::EventId;
 use crate::http::{HttpError, Inbox, Message};
 
+pub(crate) use behaviour::Behaviour;
 pub(crate) use process::Receiver;
 
-/// What every delivery is answered.
-const TAKEN: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
+/// What `OPTIONS` is answered: deliver what you like, as often as you like.
+const CONSENT: &[u8] =
+    b"HTTP/1.1 204 No Content\r\nAllow: POST, OPTIONS\r\nWebHook-Allowed-Origin: *\r\nWebHook-Allowed-Rate: *\r\n\r\n";
 /// What is answered to anything that is neither a delivery of ours nor a question of the driver.
 const STRANGE: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
 /// Room for the arrivals of a large phase, so that no growing is measured.
@@ -59,44 +70,69 @@ impl Arrival {
     }
 }
 
-/// What has come in since it was last asked for. Uncontended: there is one thread.
-type Arrivals = Arc<Mutex<Vec<Arrival>>>;
+/// What the receiver knows. Uncontended: there is one thread.
+#[derive(Debug)]
+struct State {
+    /// What has come in since it was last asked for.
+    arrivals: Vec<Arrival>,
+    /// Of the subscriptions that were told to behave in some way.
+    behaviours: HashMap<u16, Behaviour>,
+}
 
-/// Runs the receiver on a free port, which it prints as the only line of its output, until its input ends.
+type Shared = Arc<Mutex<State>>;
+
+/// Runs the receiver on so many addresses, each with a free port, which it prints as the only lines of its output,
+/// until its input ends.
 ///
 /// # Errors
 /// If it cannot listen or print.
-pub(crate) async fn run() -> anyhow::Result<()> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+pub(crate) async fn run(addresses: u8) -> anyhow::Result<()> {
+    let state = State { arrivals: Vec::with_capacity(ARRIVALS_EXPECTED), behaviours: HashMap::new() };
+    let (state, mut accepting) = (Arc::new(Mutex::new(state)), JoinSet::new());
     let mut output = std::io::stdout();
-    writeln!(output, "{}", listener.local_addr()?.port())?;
+    for number in 1..=addresses {
+        let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, number), 0)).await?;
+        writeln!(output, "{}", listener.local_addr()?)?;
+        accepting.spawn(accept(listener, Arc::clone(&state)));
+    }
     output.flush()?;
     std::thread::spawn(|| {
         // The driver never writes: this returns when it closes the pipe or dies.
         let _ = std::io::stdin().read(&mut [0]);
         std::process::exit(0);
     });
-    let arrivals = Arc::new(Mutex::new(Vec::with_capacity(ARRIVALS_EXPECTED)));
+    accepting.join_next().await.unwrap_or(Ok(Ok(())))?
+}
+
+/// Serves the connections of one address.
+async fn accept(listener: TcpListener, state: Shared) -> anyhow::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        tokio::spawn(serve(stream, Arc::clone(&arrivals)));
+        tokio::spawn(serve(stream, Arc::clone(&state)));
     }
 }
 
 /// One connection until its end. A failure ends it; what is missing then shows in the driver's counts.
-async fn serve(mut stream: TcpStream, arrivals: Arrivals) -> Result<(), HttpError> {
+async fn serve(mut stream: TcpStream, state: Shared) -> Result<(), HttpError> {
     let (mut inbox, mut hint) = (Inbox::default(), 0);
     while let Some(message) = inbox.next(&mut stream).await? {
         match delivery(&message, &mut hint) {
             Some(arrival) => {
-                lock(&arrivals).push(arrival);
-                stream.write_all(TAKEN).await?;
+                let behaviour = note(&state, arrival);
+                behaviour.answer(&mut stream).await?;
             }
-            None => stream.write_all(&answer(&message, &arrivals)).await?,
+            None => stream.write_all(&answer(&message, &state)).await?,
         }
     }
     Ok(())
+}
+
+/// Notes a delivery, and says how to treat it.
+fn note(state: &Shared, arrival: Arrival) -> Behaviour {
+    let mut state = lock(state);
+    state.arrivals.push(arrival);
+    state.behaviours.get(&arrival.hook).copied().unwrap_or_default()
 }
 
 /// What a message delivers; none if it is not a delivery of an event of ours.
@@ -109,13 +145,18 @@ fn delivery(message: &Message<'_>, hint: &mut usize) -> Option<Arrival> {
     Some(Arrival { event: EventId::find(message.body, hint)?, hook, at: clock::now_nanos() })
 }
 
-/// The answer to a question of the driver.
-fn answer(message: &Message<'_>, arrivals: &Arrivals) -> Vec<u8> {
+/// The answer to a question of the driver, or to one for consent.
+fn answer(message: &Message<'_>, state: &Shared) -> Vec<u8> {
     let body = if message.head.starts_with(b"GET /count ") {
-        lock(arrivals).len().to_string().into_bytes()
+        lock(state).arrivals.len().to_string().into_bytes()
     } else if message.head.starts_with(b"GET /arrivals ") {
-        let taken = std::mem::replace(&mut *lock(arrivals), Vec::with_capacity(ARRIVALS_EXPECTED));
+        let taken = std::mem::replace(&mut lock(state).arrivals, Vec::with_capacity(ARRIVALS_EXPECTED));
         taken.into_iter().flat_map(Arrival::to_bytes).collect()
+    } else if message.head.starts_with(b"OPTIONS ") {
+        return CONSENT.to_vec();
+    } else if let Some((hooks, behaviour)) = told(message.head) {
+        lock(state).behaviours.extend(hooks.map(|hook| (hook, behaviour)));
+        Vec::new()
     } else {
         return STRANGE.to_vec();
     };
@@ -124,9 +165,18 @@ fn answer(message: &Message<'_>, arrivals: &Arrivals) -> Vec<u8> {
     answer
 }
 
-fn lock(arrivals: &Arrivals) -> std::sync::MutexGuard<'_, Vec<Arrival>> {
-    // A list is whole after every push, so a panic elsewhere does not spoil it.
-    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+/// Which subscriptions are to behave how: `GET /behave/{from}/{to}/{behaviour}`.
+fn told(head: &[u8]) -> Option<(Range<u16>, Behaviour)> {
+    let line = std::str::from_utf8(head).ok()?.strip_prefix("GET /behave/")?;
+    let mut parts = line.split(' ').next()?.split('/');
+    let from = parts.next()?.parse().ok()?;
+    let to = parts.next()?.parse().ok()?;
+    Some((from..to, parts.next()?.parse().ok()?))
+}
+
+fn lock(state: &Shared) -> std::sync::MutexGuard<'_, State> {
+    // List and map are whole after every change, so a panic elsewhere does not spoil them.
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -149,5 +199,22 @@ mod tests {
         assert_eq!(seen("POST /hook/15 HTTP/1.1\r\n\r\n", "{\"id\":\"other\"}"), None);
         assert_eq!(seen("POST /hook/99999 HTTP/1.1\r\n\r\n", "slb-00020000000a"), None);
         assert_eq!(seen("GET /count HTTP/1.1\r\n\r\n", ""), None);
+    }
+
+    #[test]
+    fn subscriptions_are_told_how_to_behave() {
+        let order = |hooks: &str, behaviour: Behaviour| format!("GET /behave/{hooks}/{behaviour} HTTP/1.1\r\n\r\n");
+        for behaviour in [Behaviour::Take, Behaviour::Slow(15), Behaviour::Hang, Behaviour::Drip] {
+            assert_eq!(told(order("40/50", behaviour).as_bytes()), Some((40..50, behaviour)));
+        }
+        assert_eq!(told(b"GET /behave/40/50/slow HTTP/1.1\r\n\r\n"), None);
+        assert_eq!(told(b"GET /behave/40 HTTP/1.1\r\n\r\n"), None);
+    }
+
+    #[test]
+    fn consent_is_given_to_whoever_asks() {
+        let state = State { arrivals: Vec::new(), behaviours: HashMap::new() };
+        let asked = Message { head: b"OPTIONS /hook/3 HTTP/1.1\r\n\r\n", body: b"" };
+        assert_eq!(answer(&asked, &Arc::new(Mutex::new(state))), CONSENT);
     }
 }

@@ -43,6 +43,14 @@ pub(crate) fn rate(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { rounded(count as f64 / seconds, 1) } else { 0.0 }
 }
 
+/// The middle one of some values, or the mean of the two in the middle; none of nothing.
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    let lower = values[(values.len() - 1) / 2];
+    Some(f64::midpoint(lower, upper))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,5 +71,12 @@ mod tests {
     fn nothing_has_no_percentiles() {
         assert_eq!(Latency::of(Vec::new()), None);
         assert!(rate(5, 0.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        assert_eq!(median(vec![3.0, 1.0, 9.0]), Some(3.0));
+        assert_eq!(median(vec![4.0, 1.0, 9.0, 2.0]), Some(3.0));
+        assert_eq!(median(Vec::new()), None);
     }
 }

@@ -1,6 +1,7 @@
-//! The platform under test: `slipstream up` in a temporary directory, and its broker.
+//! The platform under test: `slipstream up` in a temporary directory, its broker, and more dispatchers if need be.
 
 mod child;
+mod dispatchers;
 mod scratch;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -28,6 +29,10 @@ const LOG_LINES: usize = 30;
 pub(crate) struct Launch {
     /// The `slipstream` program, built for release.
     pub(crate) program: PathBuf,
+    /// The dispatcher's program, likewise; needed for more than one dispatcher only.
+    pub(crate) dispatcher: PathBuf,
+    /// Dispatchers altogether: the platform's own, and others as processes of their own.
+    pub(crate) dispatchers: usize,
     /// Where its data may lie; a directory of its own is made there, and removed.
     pub(crate) scratch: PathBuf,
     /// Its `--sync`: `always` or a duration.
@@ -37,7 +42,8 @@ pub(crate) struct Launch {
 /// A running platform. Stops, and takes its data with it, when dropped.
 #[derive(Debug)]
 pub(crate) struct System {
-    // Stopped before its directory goes: fields are dropped in this order.
+    // Stopped before the broker and the directory go: fields are dropped in this order.
+    dispatchers: Vec<Child>,
     child: Child,
     directory: TempDir,
     address: SocketAddr,
@@ -67,7 +73,8 @@ impl System {
             launch.sync.clone(),
         ];
         let child = Child::spawn(&launch.program, &arguments, &log)?;
-        let mut system = Self { child, directory, address, started_in: Duration::ZERO, broker: None };
+        let mut system =
+            Self { dispatchers: Vec::new(), child, directory, address, started_in: Duration::ZERO, broker: None };
         while !Api::is_ready(address).await {
             if let Some(status) = system.child.ended()? {
                 bail!("{} ended with {status}:\n{}", launch.program.display(), system.log_tail());
@@ -81,6 +88,7 @@ impl System {
         let children = procfs::children(system.pid());
         system.broker = children.into_iter().find(|process| process.name.starts_with("nats-server"));
         system.child.ends_with_it(system.broker.as_ref().map(|process| process.pid));
+        system.dispatchers = dispatchers::start(launch, system.directory.path(), &system.broker_url()?).await?;
         Ok(system)
     }
 

@@ -1,7 +1,8 @@
 //! The driver's end of the receiver.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use anyhow::{Context as _, bail};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use super::Arrival;
+use super::{Arrival, Behaviour};
 use crate::http::Inbox;
 
 /// How often the receiver is asked how far it is: 50 questions a second cost it 0.05 % of a core.
@@ -19,32 +20,35 @@ const QUESTION_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Receiver {
     child: Child,
-    address: SocketAddr,
+    addresses: Vec<SocketAddr>,
     stream: TcpStream,
     inbox: Inbox,
 }
 
 impl Receiver {
-    /// Starts this program again as the receiver, and connects to it.
+    /// Starts this program again as the receiver on so many addresses, and connects to it.
     ///
     /// # Errors
-    /// If it cannot be started or does not say its port.
-    pub(crate) async fn start() -> anyhow::Result<Self> {
+    /// If it cannot be started or does not say where it listens.
+    pub(crate) async fn start(addresses: u8) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot find this program")?;
         let mut child = Command::new(program)
-            .arg(crate::RECEIVER_COMMAND)
+            .args([crate::cli::RECEIVER_COMMAND, &addresses.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the receiver")?;
         let output = child.stdout.take().expect("its output is piped");
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).context("cannot read the receiver's port")?;
-        let port = line.trim().parse().context("the receiver did not say its port")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let stream = TcpStream::connect(address).await.context("cannot connect to the receiver")?;
+        let lines = BufReader::new(output).lines().take(addresses.into());
+        let read = |line: std::io::Result<String>| {
+            let line = line.context("cannot read the receiver's addresses")?;
+            line.parse().context("the receiver did not say where it listens")
+        };
+        let addresses = lines.map(read).collect::<anyhow::Result<Vec<SocketAddr>>>()?;
+        let first = *addresses.first().context("the receiver listens nowhere")?;
+        let stream = TcpStream::connect(first).await.context("cannot connect to the receiver")?;
         stream.set_nodelay(true)?;
-        Ok(Self { child, address, stream, inbox: Inbox::default() })
+        Ok(Self { child, addresses, stream, inbox: Inbox::default() })
     }
 
     /// Its process id.
@@ -52,14 +56,15 @@ impl Receiver {
         self.child.id()
     }
 
-    /// Where it listens.
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
+    /// Where it listens first.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.addresses[0]
     }
 
-    /// Where deliveries for subscription `hook` go.
+    /// Where deliveries for subscription `hook` go: subscriptions share addresses only if there are more of them.
     pub(crate) fn url(&self, hook: u16) -> String {
-        format!("http://{}/hook/{hook}", self.address)
+        let address = self.addresses[usize::from(hook) % self.addresses.len()];
+        format!("http://{address}/hook/{hook}")
     }
 
     /// Waits until `expected` deliveries have come, or none has come for `stall`. Returns how many have come.
@@ -87,6 +92,14 @@ impl Receiver {
     pub(crate) async fn take(&mut self) -> anyhow::Result<Vec<Arrival>> {
         let (records, _) = self.ask("/arrivals").await?.as_chunks();
         Ok(records.iter().copied().map(Arrival::from_bytes).collect())
+    }
+
+    /// Makes the subscriptions `hooks` behave so from now on. What is under way stays as it is.
+    ///
+    /// # Errors
+    /// If the receiver is gone.
+    pub(crate) async fn behave(&mut self, hooks: Range<u16>, behaviour: Behaviour) -> anyhow::Result<()> {
+        self.ask(&format!("/behave/{}/{}/{behaviour}", hooks.start, hooks.end)).await.map(drop)
     }
 
     async fn ask(&mut self, path: &str) -> anyhow::Result<&[u8]> {
