@@ -1,8 +1,11 @@
 //! Clients of the public APIs, as strangers would write them.
 
 mod account;
+mod endpoints;
 mod operator;
 mod records;
+mod replays;
+mod scheduled;
 
 use std::net::SocketAddr;
 
@@ -12,8 +15,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::account::{Account, Credentials, Mode};
+pub use self::endpoints::SigningKey;
 pub use self::operator::{NewAccount, Operator};
 pub use self::records::{Attempt, Delivery, Explained, NotMatched};
+pub use self::replays::{Check, Explanation, Reconciled, ReplayJob, Replayed, Totals};
+pub use self::scheduled::ScheduledEvent;
 
 /// Where each API is.
 #[derive(Debug, Clone, Copy)]

@@ -48,22 +48,53 @@ pub async fn publish(sdk: Sdk, system: &System, account: &Account, mode: &str, c
     serde_json::from_slice(&output.stdout).expect("the script prints JSON")
 }
 
-/// Verifies requests with the PyPI package `standardwebhooks`: `ok` for each, or what is wrong with it.
-pub async fn verify(requests: &[(&Received, &str)]) -> Vec<String> {
-    let mut lines = Vec::new();
-    for (request, secret) in requests {
-        let headers: serde_json::Map<_, _> = request
-            .headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()))
-            .collect();
-        let line = json!({ "headers": headers, "body_base64": STANDARD.encode(&request.body), "secret": secret });
-        lines.extend(format!("{line}\n").into_bytes());
+/// A library of Standard Webhooks that verifies `v1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verifier {
+    /// The PyPI package `standardwebhooks`.
+    Python,
+    /// The npm package `standardwebhooks`.
+    JavaScript,
+}
+
+impl Verifier {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Python, Self::JavaScript];
+
+    /// Verifies requests, each with a secret: `ok` for each, or what is wrong with it.
+    pub async fn verify(self, requests: &[(&Received, &str)]) -> Vec<String> {
+        let (program, script) = match self {
+            Self::Python => ("python3", "verify.py"),
+            Self::JavaScript => ("node", "verify.mjs"),
+        };
+        let lines = requests.iter().map(|(request, secret)| line(request, Some(secret)));
+        told(program, &[script], lines.collect()).await
     }
-    let output = run("python3", &["verify.py"], lines).await;
+}
+
+/// Verifies the `v1a` signatures of requests with Node's own cryptography and the keys at `key_set_url`: `ok` and the ids
+/// of the keys that made them for each, or what is wrong with it.
+pub async fn verify_v1a(key_set_url: &str, requests: &[&Received]) -> Vec<String> {
+    let lines = requests.iter().map(|request| line(request, None));
+    told("node", &["verify-v1a.mjs", key_set_url], lines.collect()).await
+}
+
+fn line(request: &Received, secret: Option<&str>) -> String {
+    let headers = request.headers.iter();
+    let headers: serde_json::Map<_, _> =
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into())).collect();
+    let line = json!({ "headers": headers, "body_base64": STANDARD.encode(&request.body), "secret": secret });
+    format!("{line}\n")
+}
+
+/// The lines that a script prints for those it reads, one each.
+async fn told(program: &str, arguments: &[&str], lines: Vec<String>) -> Vec<String> {
+    let count = lines.len();
+    let output = run(program, arguments, lines.concat().into_bytes()).await;
     let told = String::from_utf8(output.stdout).expect("the script prints text");
-    assert!(!told.is_empty(), "verify.py: {}", String::from_utf8_lossy(&output.stderr));
-    told.lines().map(str::to_owned).collect()
+    let told: Vec<_> = told.lines().map(str::to_owned).collect();
+    assert_eq!(told.len(), count, "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    told
 }
 
 async fn run(program: &str, arguments: &[&str], input: Vec<u8>) -> Output {

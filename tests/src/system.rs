@@ -5,7 +5,7 @@ mod one_process;
 pub(crate) mod port;
 mod settings;
 
-use slipstream_bus::{Bus, BusConfig};
+use slipstream_bus::{Bus, BusConfig, StoredEvent};
 use slipstream_test_support::builders::{ORGANISATION, SITE};
 use slipstream_test_support::{NatsServer, eventually, install_crypto};
 use tempfile::TempDir;
@@ -13,9 +13,12 @@ use tempfile::TempDir;
 use self::four_processes::FourProcesses;
 use self::one_process::OneProcess;
 pub(crate) use self::settings::OPERATOR_TOKEN;
-pub use self::settings::{Settings, Targets};
+pub use self::settings::{Handshake, ORIGIN, Settings, Targets};
 use crate::api::{Account, Bases, NewAccount, Operator};
 use crate::{LIMIT, Shape};
+
+/// How far into `EVENTS` [`System::stored_events`] looks: further than tests that ask publish.
+const STORED_EVENTS_MAX: u64 = 100;
 
 /// One of the four services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +153,21 @@ impl System {
     pub async fn bus(&self) -> Bus {
         let config = BusConfig { url: self.nats.url(), ..BusConfig::default() };
         Bus::connect(&config).await.unwrap_or_else(|error| panic!("the bus: {error:?}"))
+    }
+
+    /// The events in stream `EVENTS` with a type that begins so, as far as they are kept, the oldest first.
+    pub async fn stored_events(&self, type_prefix: &str) -> Vec<StoredEvent> {
+        let bus = self.bus().await;
+        let mut found = Vec::new();
+        for sequence in 1..=STORED_EVENTS_MAX {
+            let stored = bus.stored_event(sequence).await.expect("the broker answers");
+            let is_wanted = |event: &StoredEvent| {
+                let body: serde_json::Value = serde_json::from_slice(&event.payload).unwrap_or_default();
+                body["type"].as_str().is_some_and(|kind| kind.starts_with(type_prefix))
+            };
+            found.extend(stored.filter(is_wanted));
+        }
+        found
     }
 
     /// SIGKILL to one of four processes.

@@ -300,7 +300,11 @@ impl Schedules {
         }
         let mut meta = stored.meta.clone();
         let at = match change {
-            WaitingChange::At(at) => at,
+            WaitingChange::At(at) => {
+                // Its place in the endpoint's rate was for another time.
+                meta.has_place = false;
+                at
+            }
             WaitingChange::Cancel => {
                 meta.cancelled_at = Some(started_at);
                 started_at

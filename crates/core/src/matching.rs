@@ -113,6 +113,11 @@ impl MatchIndex {
         self.by_id.get(&id)
     }
 
+    /// All subscriptions, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.by_id.values()
+    }
+
     /// How many subscriptions there are.
     pub fn len(&self) -> usize {
         self.by_id.len()

@@ -14,11 +14,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::{AccountKind, DisabledReason, Product, Record, Site, Surface};
-use slipstream_core::contract::{EndpointChanged, Meta, Outcomes, Routed};
+use slipstream_core::contract::{EndpointChanged, Meta, Outcomes, Routed, SeenAnswer, SeenQuestion};
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::event::json::parse;
 use slipstream_core::feature::FEATURES;
-use slipstream_core::ids::{DeliveryId, EventKey};
+use slipstream_core::ids::{DeliveryId, EventKey, content_hash, id_hash};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::matching::SkipReason;
 use slipstream_core::slipstream::{Rejection, accept};
@@ -73,6 +73,12 @@ fn endpoint_messages_are_as_promised() {
 }
 
 #[test]
+fn questions_for_repeats_and_their_answers_are_as_promised() {
+    holds::<Vec<SeenQuestion>>("seen-questions");
+    holds::<Vec<SeenAnswer>>("seen-answers");
+}
+
+#[test]
 fn records_of_the_config_bucket_are_as_promised() {
     holds::<Record>("config-record");
 }
@@ -94,8 +100,13 @@ fn members_that_a_newer_writer_adds_are_skipped() {
     skips::<Routed>("routed");
     skips::<Outcomes>("outcomes");
     skips::<EndpointChanged>("endpoint-changed");
+    skips::<Vec<SeenQuestion>>("seen-questions");
+    skips::<Vec<SeenAnswer>>("seen-answers");
     skips::<Record>("config-record");
 }
+
+/// Names of members that say which of several things their object is.
+const VARIANTS: [&str; 5] = ["disabled", "only", "degraded", "not_granted", "granted"];
 
 /// Adds a member to each object, except to those that stand for one of several names (`{"disabled": "gone"}`).
 fn add_member(value: &mut Value) {
@@ -103,7 +114,7 @@ fn add_member(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(add_member),
         Value::Object(members) => {
             members.values_mut().for_each(add_member);
-            if !members.contains_key("disabled") && !members.contains_key("only") {
+            if !VARIANTS.iter().any(|name| members.contains_key(*name)) {
                 members.insert("addedLater".to_owned(), json!({ "by": "a newer writer" }));
             }
         }
@@ -125,6 +136,11 @@ fn the_meta_header_is_as_promised() {
             intended_at: time("intended_at"),
             attempt: number("attempt"),
             parked: number("parked"),
+            has_place: example["has_place"].as_bool().unwrap(),
+            replay: example["replay"].as_str().map(|id| id.parse().unwrap()),
+            generation: number("generation"),
+            changed_at: time("changed_at"),
+            cancelled_at: time("cancelled_at"),
         };
         assert_eq!(text.parse().as_ref(), Ok(&meta), "{text}");
         assert_eq!(meta.to_string(), text);
@@ -139,6 +155,28 @@ fn keys_and_delivery_ids_are_derived_as_promised() {
     assert_eq!(EventKey::new(&routed.site, &event.source, &event.id), event.key);
     let matched = &event.matched[0];
     assert_eq!(DeliveryId::derive(event.accepted_at, matched.subscription, &event.key), matched.delivery);
+
+    let outcomes: Outcomes = serde_json::from_value(read(&root().join("examples/outcomes/ends.json"))).unwrap();
+    let replayed = outcomes.outcomes.iter().find(|outcome| outcome.replay.is_some()).expect("a replay is shown");
+    let derived = DeliveryId::derive_replay(
+        replayed.accepted_at,
+        outcomes.subscription,
+        &replayed.key,
+        replayed.replay.expect("it has just been found by it"),
+    );
+    assert_eq!(derived, replayed.delivery);
+}
+
+#[test]
+fn events_and_their_ids_hash_as_promised() {
+    let question = read(&root().join("examples/seen-questions/one.json"));
+    let answer = read(&root().join("examples/seen-answers/one.json"));
+    let published = read(&root().join("examples/event/published.json"));
+    assert_eq!(question[0]["id_hash"], json!(id_hash(published["id"].as_str().unwrap())));
+    let event = parse(published.to_string().as_bytes()).expect("a CloudEvent");
+    let accepted = accept(event, &site(), AccountKind::Internal).expect("acceptable");
+    assert_eq!(answer[0]["key"], json!(accepted.key));
+    assert_eq!(answer[0]["content_hash"], json!(content_hash(&accepted.body)));
 }
 
 /// The members of a closed set as they stand in JSON. A set that grows does not compile until its list here does.
@@ -179,7 +217,12 @@ fn closed_sets_have_the_members_of_the_schemas() {
                 ExpiryTime,
                 NoAttemptsLeft,
                 EndpointSlowed,
-                EndpointBusy
+                EndpointBusy,
+                BreakerOpen,
+                RateLimited,
+                ConsentPending,
+                CancelledByRequest,
+                Rescheduled
             ),
         ),
         (
@@ -192,7 +235,7 @@ fn closed_sets_have_the_members_of_the_schemas() {
             &common["$defs"]["skipReason"]["enum"],
             names!(SkipReason: Visibility, TypeNotInFeature, TypeNotSubscribed),
         ),
-        ("disabledReason", &common["$defs"]["disabledReason"]["enum"], names!(DisabledReason: Gone, Operator)),
+        ("disabledReason", &common["$defs"]["disabledReason"]["enum"], names!(DisabledReason: Gone, Operator, Failing)),
         ("product", &member("site", "product"), names!(Product: Testing, Exact, Dentally, Ascend)),
         ("kind", &member("account", "kind"), names!(AccountKind: External, Internal)),
         ("feature", &member("subscription", "feature"), features),

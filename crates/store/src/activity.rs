@@ -14,22 +14,39 @@
 //! | newest deliveries; a delivery; an event's deliveries | primary key (`created_ms`, `id`) |
 //! | of a site, of a subscription (its site is in `delivery_subscriptions`) | (`site`, `created_ms`) |
 //! | in a state other than `succeeded`; what to cancel | (`state`, `created_ms`), partial |
-//! | an event by `id` or key | `events.id_hash`, 32 bits of hash |
+//! | an event by `id` and key; what was seen before | `events.id_hash`, 32 bits of hash |
+//! | what waits for its time, by site | `events` (`site`, `intended_ms`, `key`), partial |
+//! | an event that was scheduled, by its key alone | `events.key`, partial |
+//! | everything accepted in a time, and what became of it | the primary keys of both |
 //! | old response bytes | `attempts.started_ms`, partial |
+//! | jobs to work on | `replay_jobs.lease_until_ms`, partial |
 //!
-//! Every write is idempotent and order does not matter: see [`DeliveryRecord::supersedes`].
+//! Every write is idempotent and order does not matter: see [`EventRecord::supersedes`] and
+//! [`DeliveryRecord::supersedes`].
 
 mod batch;
 mod code;
+mod health;
 mod quarantine;
 mod query;
+mod reconcile;
 mod record;
+pub mod replay;
 mod retention;
 mod row;
+mod scheduled;
+mod seen;
 mod upsert;
 
 pub use self::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Removal};
+pub use self::health::{Failing, is_failing};
 pub use self::quarantine::{Quarantined, quarantined};
 pub use self::query::{Delivery, EventName, ExplainedEvent, Filter, delivery, event, list};
+pub use self::reconcile::{
+    AcceptedPlace, ByState, RECONCILED_DELIVERIES_MAX, Range, Reconciled, ReconciledDelivery, ReconciledPage, Totals,
+    reconcile, totals,
+};
 pub use self::record::{is_about_the_rows, record};
 pub use self::retention::{Retention, expire};
+pub use self::scheduled::{HeldFilter, HeldPlace, held, scheduled};
+pub use self::seen::seen;

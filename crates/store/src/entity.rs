@@ -1,7 +1,9 @@
 //! The tables as sea-orm sees them. Only the repositories beside this module touch them.
 
 pub(crate) mod account;
+pub(crate) mod handshake;
 pub(crate) mod organisation;
+pub(crate) mod outbox;
 pub(crate) mod site;
 pub(crate) mod subscription;
 

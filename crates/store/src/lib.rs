@@ -7,6 +7,8 @@
 //! | --- | --- |
 //! | organisations, sites, API accounts | [`organisations`], [`sites`], [`accounts`] |
 //! | subscriptions and their endpoints | [`subscriptions`] |
+//! | receivers that were asked for their consent and may still give it | [`handshakes`] |
+//! | events of our own that are still to be published | [`outbox`] |
 //! | any of these by its key in the `config` bucket | [`records`] |
 //! | events, deliveries, attempts | [`activity`] |
 //!
@@ -17,8 +19,10 @@ pub mod accounts;
 pub mod activity;
 mod entity;
 mod error;
+pub mod handshakes;
 mod migration;
 pub mod organisations;
+pub mod outbox;
 mod page;
 pub mod records;
 pub mod sites;

@@ -4,6 +4,9 @@
 
 mod m0001_registry;
 mod m0002_activity;
+mod m0003_waiting;
+mod m0004_replays;
+mod m0005_endpoints;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -12,6 +15,12 @@ pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_registry::Migration), Box::new(m0002_activity::Migration)]
+        vec![
+            Box::new(m0001_registry::Migration),
+            Box::new(m0002_activity::Migration),
+            Box::new(m0003_waiting::Migration),
+            Box::new(m0004_replays::Migration),
+            Box::new(m0005_endpoints::Migration),
+        ]
     }
 }

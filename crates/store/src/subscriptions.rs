@@ -1,15 +1,18 @@
 //! Subscriptions: who wants which events at which endpoint (SPEC 5.4).
 
+mod changes;
+
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _};
-use sea_orm::{QueryFilter as _, QueryOrder as _, QuerySelect as _};
-use slipstream_core::config::{DisabledReason, Subscription};
+use sea_orm::{DatabaseTransaction, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use slipstream_core::config::Subscription;
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
-use crate::entity::subscription::{ACTIVE, Column, DISABLED, Entity, Model, reason_name};
+pub use self::changes::{Applied, Grant, degrade, disable, enable, grant, recover, replace_signing_keys, set_limits};
+use crate::entity::subscription::{ACTIVE, Column, DISABLED, Entity, Model, PENDING};
 use crate::error::StoreError;
 use crate::page::Page;
 
@@ -36,10 +39,14 @@ impl Owner<'_> {
 /// A state to filter by, whatever the reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StateFilter {
-    /// Endpoints that take deliveries.
+    /// Endpoints that take deliveries, degraded ones among them.
     Active,
-    /// Endpoints that do not.
+    /// Endpoints that wait for their receiver's consent.
+    Pending,
+    /// Endpoints that take none.
     Disabled,
+    /// Endpoints that take deliveries and have been failing.
+    Degraded,
 }
 
 /// The subscription with this id, if there is one.
@@ -50,6 +57,20 @@ pub async fn get(connection: &impl ConnectionTrait, id: SubscriptionId) -> Resul
 /// The subscription of `owner`, if there is one.
 pub async fn find(connection: &impl ConnectionTrait, owner: Owner<'_>) -> Result<Option<Subscription>, StoreError> {
     let row = Entity::find().filter(owner.condition()).one(connection).await?;
+    row.map(Subscription::try_from).transpose()
+}
+
+/// The subscription with this id, to be changed in this transaction: nobody else changes it until that ends.
+///
+/// On PostgreSQL the row is locked; on SQLite the transaction itself is the lock ([`crate::Store::begin`]).
+pub async fn lock(transaction: &DatabaseTransaction, id: SubscriptionId) -> Result<Option<Subscription>, StoreError> {
+    let row = Entity::find_by_id(id.to_string()).lock_exclusive().one(transaction).await?;
+    row.map(Subscription::try_from).transpose()
+}
+
+/// The subscription of `owner`, to be changed in this transaction; see [`lock`].
+pub async fn lock_of(transaction: &DatabaseTransaction, owner: Owner<'_>) -> Result<Option<Subscription>, StoreError> {
+    let row = Entity::find().filter(owner.condition()).lock_exclusive().one(transaction).await?;
     row.map(Subscription::try_from).transpose()
 }
 
@@ -71,10 +92,14 @@ pub async fn page(
     }
     if let Some(state) = state {
         let name = match state {
-            StateFilter::Active => ACTIVE,
+            StateFilter::Active | StateFilter::Degraded => ACTIVE,
+            StateFilter::Pending => PENDING,
             StateFilter::Disabled => DISABLED,
         };
         query = query.filter(Column::State.eq(name));
+        if state == StateFilter::Degraded {
+            query = query.filter(Column::DegradedSinceMs.is_not_null());
+        }
     }
     let rows = query.all(connection).await?.into_iter().map(Subscription::try_from).collect::<Result<_, _>>()?;
     Ok(Page::of(rows, limit, |subscription: &Subscription| subscription.id.to_string()))
@@ -82,8 +107,8 @@ pub async fn page(
 
 /// Creates `wanted` at `now`, or makes its owner's present subscription like it; says what now stands.
 ///
-/// One statement, so that two callers at once cannot both create. A replaced subscription keeps its id and signing
-/// keys, takes target, headers, event types and state from `wanted`, and its revision grows by one.
+/// One statement, so that two callers at once cannot both create. A replaced subscription keeps its id, signing keys and
+/// limits, takes target, headers, event types, state, health and consent from `wanted`, and its revision grows by one.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when its site or account does not exist.
@@ -100,68 +125,14 @@ pub async fn put(
             Column::State,
             Column::DisabledReason,
             Column::EnabledAtMs,
+            Column::DegradedSinceMs,
+            Column::HealthAtMs,
+            Column::Consent,
         ])
         .value(Column::Revision, Expr::col((Entity, Column::Revision)).add(1))
         .to_owned();
     let row = Model::new(wanted, now).into_active_model();
     Entity::insert(row).on_conflict(replace).exec_with_returning(connection).await?.try_into()
-}
-
-/// Lets the endpoint take deliveries again, from `now` on; none if there is no such subscription.
-///
-/// A repeat changes nothing, not even the revision.
-pub async fn enable(
-    connection: &impl ConnectionTrait,
-    id: SubscriptionId,
-    now: Timestamp,
-) -> Result<Option<Subscription>, StoreError> {
-    let changed = Entity::update_many()
-        .col_expr(Column::State, Expr::value(ACTIVE))
-        .col_expr(Column::DisabledReason, Expr::value(None::<String>))
-        .col_expr(Column::EnabledAtMs, Expr::value(now.as_millis()))
-        .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
-        .filter(Column::Id.eq(id.to_string()))
-        .filter(Column::State.ne(ACTIVE))
-        .exec_with_returning(connection)
-        .await?;
-    changed_or_present(connection, changed, id).await
-}
-
-/// Lets the endpoint take no more deliveries; none if there is no such subscription.
-///
-/// `seen_at` is when the reason was seen, if it was seen by a delivery: a subscription that has been made or enabled
-/// since is left alone, so that a late message cannot undo what its owner did after it. A repeat changes nothing, not
-/// even the revision.
-pub async fn disable(
-    connection: &impl ConnectionTrait,
-    id: SubscriptionId,
-    reason: DisabledReason,
-    seen_at: Option<Timestamp>,
-) -> Result<Option<Subscription>, StoreError> {
-    let reason = reason_name(reason);
-    let mut update = Entity::update_many()
-        .col_expr(Column::State, Expr::value(DISABLED))
-        .col_expr(Column::DisabledReason, Expr::value(reason))
-        .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
-        .filter(Column::Id.eq(id.to_string()))
-        .filter(Column::State.ne(DISABLED).or(Column::DisabledReason.ne(reason)));
-    if let Some(seen_at) = seen_at {
-        update = update.filter(Column::EnabledAtMs.lte(seen_at.as_millis()));
-    }
-    let changed = update.exec_with_returning(connection).await?;
-    changed_or_present(connection, changed, id).await
-}
-
-/// The changed row, or the one that needed no change.
-async fn changed_or_present(
-    connection: &impl ConnectionTrait,
-    changed: Vec<Model>,
-    id: SubscriptionId,
-) -> Result<Option<Subscription>, StoreError> {
-    match changed.into_iter().next() {
-        Some(row) => row.try_into().map(Some),
-        None => get(connection, id).await,
-    }
 }
 
 /// Deletes the subscription of `owner`; says which it was, or none.

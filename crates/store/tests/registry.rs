@@ -1,8 +1,13 @@
 //! One suite of statements about the repositories, run over SQLite and over PostgreSQL.
 
+#[path = "registry/endpoints.rs"]
+mod endpoints;
+#[path = "registry/kept.rs"]
+mod kept;
+
 use slipstream_core::config::{
-    Account, AccountKind, DisabledReason, EndpointState, KeyHash, Permission, Product, Quota, SigningKey, SitesAllowed,
-    Subscription, SubscriptionHeader, Surface,
+    Account, AccountKind, Consent, DisabledReason, EndpointLimits, EndpointState, Health, KeyHash, Permission, Product,
+    Quota, SigningKey, SitesAllowed, Subscription, SubscriptionHeader, Surface,
 };
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::{AccountId, SubscriptionId};
@@ -21,18 +26,19 @@ macro_rules! on_both_backends {
             $(#[tokio::test]
             async fn $statement() {
                 let (_directory, url) = slipstream_test_support::sqlite::database();
-                super::$statement(super::open(url).await).await;
+                super::$statement(crate::open(url).await).await;
             })*
         }
         mod postgres {
             $(#[tokio::test]
             async fn $statement() {
                 let url = slipstream_test_support::postgres::database().await;
-                super::$statement(super::open(url).await).await;
+                super::$statement(crate::open(url).await).await;
             })*
         }
     };
 }
+pub(crate) use on_both_backends;
 
 on_both_backends!(
     migrating_twice_or_at_once_is_harmless,
@@ -42,9 +48,6 @@ on_both_backends!(
     rotating_one_key_leaves_the_other,
     replacing_a_subscription_keeps_its_id_and_keys,
     creating_at_once_makes_one_subscription,
-    a_late_message_does_not_disable_what_was_enabled_since,
-    disabling_twice_changes_nothing_the_second_time,
-    replacing_a_disabled_subscription_enables_it,
     a_subscription_made_anew_has_a_new_id,
     pages_hold_every_row_once,
     a_transaction_that_is_dropped_leaves_nothing,
@@ -57,6 +60,11 @@ const NOW: Timestamp = Timestamp::from_millis(1_772_443_800_000);
 
 async fn put(store: &Store, wanted: &Subscription) -> Subscription {
     subscriptions::put(store.connection(), wanted, NOW).await.unwrap()
+}
+
+/// This long after [`NOW`], in milliseconds.
+fn later(millis: i64) -> Timestamp {
+    Timestamp::from_millis(NOW.as_millis() + millis)
 }
 
 async fn open(url: String) -> Store {
@@ -105,6 +113,9 @@ fn subscription(account: u128) -> Subscription {
         headers: vec![SubscriptionHeader { name: "X-Key".into(), value: "s3cr3t".into() }],
         event_types: vec!["communications.letter.created".into()],
         state: EndpointState::Active,
+        health: Health::Healthy,
+        consent: Consent::Off,
+        limits: EndpointLimits::default(),
         signing_keys: vec![SigningKey { secret: "whsec_first".into(), until: None }],
         revision: 1,
     }
@@ -125,7 +136,9 @@ async fn migrating_twice_or_at_once_is_harmless(store: Store) {
     first.unwrap();
     second.unwrap();
     store.ping().await.unwrap();
-    assert_eq!(store.applied_migrations().await.unwrap(), ["m0001_registry", "m0002_activity"]);
+    let applied = store.applied_migrations().await.unwrap();
+    assert!(applied.is_sorted() && applied.len() > 4, "{applied:?}");
+    assert!(applied.starts_with(&["m0001_registry".to_owned(), "m0002_activity".to_owned()]), "{applied:?}");
 }
 
 #[tokio::test]
@@ -204,41 +217,6 @@ async fn creating_at_once_makes_one_subscription(store: Store) {
     let mut revisions = [a.revision, b.revision, c.revision, d.revision];
     revisions.sort_unstable();
     assert_eq!(revisions, [1, 2, 3, 4]);
-}
-
-async fn disabling_twice_changes_nothing_the_second_time(store: Store) {
-    with_tenants(&store, 1).await;
-    let id = put(&store, &subscription(1)).await.id;
-    let disable = |reason| subscriptions::disable(store.connection(), id, reason, None);
-    let first = disable(DisabledReason::Gone).await.unwrap().unwrap();
-    assert_eq!((first.state, first.revision), (EndpointState::Disabled(DisabledReason::Gone), 2));
-    assert_eq!(disable(DisabledReason::Gone).await.unwrap(), Some(first));
-    assert_eq!(disable(DisabledReason::Operator).await.unwrap().unwrap().revision, 3);
-    for _ in 0..2 {
-        let enabled = subscriptions::enable(store.connection(), id, NOW).await.unwrap().unwrap();
-        assert_eq!((enabled.state, enabled.revision), (EndpointState::Active, 4));
-    }
-    let nobody = SubscriptionId(Uuid::nil());
-    assert_eq!(subscriptions::enable(store.connection(), nobody, NOW).await.unwrap(), None);
-    let missing = subscriptions::disable(store.connection(), nobody, DisabledReason::Gone, Some(NOW)).await.unwrap();
-    assert_eq!(missing, None);
-}
-
-async fn a_late_message_does_not_disable_what_was_enabled_since(store: Store) {
-    with_tenants(&store, 1).await;
-    let id = put(&store, &subscription(1)).await.id;
-    let (before, after) = (Timestamp::from_millis(NOW.as_millis() - 1), Timestamp::from_millis(NOW.as_millis() + 1));
-    let disable = |seen_at| subscriptions::disable(store.connection(), id, DisabledReason::Gone, Some(seen_at));
-    assert_eq!(disable(before).await.unwrap().unwrap().state, EndpointState::Active);
-    assert_ne!(disable(after).await.unwrap().unwrap().state, EndpointState::Active);
-}
-
-async fn replacing_a_disabled_subscription_enables_it(store: Store) {
-    with_tenants(&store, 1).await;
-    let id = put(&store, &subscription(1)).await.id;
-    subscriptions::disable(store.connection(), id, DisabledReason::Gone, None).await.unwrap();
-    let again = put(&store, &subscription(1)).await;
-    assert_eq!((again.id, again.state, again.revision), (id, EndpointState::Active, 3));
 }
 
 async fn a_subscription_made_anew_has_a_new_id(store: Store) {

@@ -6,14 +6,31 @@
 //! | `GET /deliveries/{id}` | one, with every attempt; `{id}` is a UUID or a webhook id (`msg_…`) |
 //! | `GET /dead-letters` | those that failed or ran out of attempts |
 //! | `GET /events/{site}/{source…}/{id}` | one event: who received it, who did not, and why |
+//! | `GET /explain` | why an event was, or was not, delivered to a subscription |
+//! | `GET /reconcile` | everything accepted in a time, and what became of it |
+//!
+//! And what it does for them:
+//!
+//! | path | does |
+//! | --- | --- |
+//! | `PATCH`, `DELETE /deliveries/{id}`, `POST …/deliver-now` | moves, cancels, hurries one that waits |
+//! | `POST /deliveries/{id}/replay` | makes one that has ended again |
+//! | `POST /events/replay` | makes a delivery of an event to a subscription |
+//! | `POST /deliveries/replay` | starts a job that makes many again, or counts them |
+//! | `GET /replays`, `GET /replays/{id}`, `POST …/pause`, `…/resume`, `…/cancel` | such jobs |
 
+mod body;
+mod deliveries;
 mod events;
+mod explain;
 mod parameters;
 mod path;
+pub(crate) mod reconcile;
+mod replays;
 mod view;
 
 use axum::extract::{Path, Query, State};
-use axum::routing::get;
+use axum::routing::{get, patch, post};
 use axum::{Json, Router};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::DeliveryId;
@@ -27,6 +44,7 @@ use uuid::Uuid;
 use self::parameters::ListParameters;
 use self::view::{DeliveryDetail, DeliveryPage};
 use crate::database::ask;
+use crate::replay::Replayer;
 
 /// The states a dead letter is in.
 const DEAD: [DeliveryState; 2] = [DeliveryState::Failed, DeliveryState::Exhausted];
@@ -39,6 +57,23 @@ pub(crate) fn router(store: Store) -> Router {
         .route("/admin/v1/dead-letters", get(dead_letters))
         .route(&format!("{}{{*path}}", path::PREFIX), get(events::explain))
         .with_state(store)
+}
+
+/// The routes of what is done, not yet guarded.
+pub(crate) fn acting(replayer: Replayer) -> Router {
+    Router::new()
+        .route("/admin/v1/deliveries/replay", post(replays::start))
+        .route("/admin/v1/deliveries/{id}", patch(deliveries::reschedule).delete(deliveries::cancel))
+        .route("/admin/v1/deliveries/{id}/deliver-now", post(deliveries::deliver_now))
+        .route("/admin/v1/deliveries/{id}/replay", post(deliveries::replay))
+        .route(&format!("{}replay", path::PREFIX), post(deliveries::replay_event))
+        .route("/admin/v1/explain", get(explain::answer))
+        .route("/admin/v1/replays", get(replays::list))
+        .route("/admin/v1/replays/{id}", get(replays::get))
+        .route("/admin/v1/replays/{id}/pause", post(replays::pause))
+        .route("/admin/v1/replays/{id}/resume", post(replays::resume))
+        .route("/admin/v1/replays/{id}/cancel", post(replays::cancel))
+        .with_state(replayer)
 }
 
 async fn deliveries(State(store): State<Store>, Query(pairs): Query<Pairs>) -> Result<Json<DeliveryPage>, ApiError> {
@@ -60,13 +95,17 @@ async fn page(store: &Store, parameters: ListParameters) -> Result<Json<Delivery
 }
 
 async fn one_delivery(State(store): State<Store>, Path(id): Path<String>) -> Result<Json<DeliveryDetail>, ApiError> {
-    let id = delivery_id(&id).ok_or_else(|| {
-        Problem::new(ProblemKind::BadRequest, "the path must end in a delivery's UUID or its webhook id, msg_…")
-    })?;
+    let id = path_delivery_id(&id)?;
     match ask(delivery(store.connection(), id)).await? {
         Some((delivery, attempts)) => Ok(Json(DeliveryDetail::new(delivery, attempts))),
         None => Err(Problem::new(ProblemKind::NotFound, "no such delivery is recorded").into()),
     }
+}
+
+/// The delivery that a path names.
+fn path_delivery_id(text: &str) -> Result<DeliveryId, Problem> {
+    let rule = "the path must name a delivery by its UUID or its webhook id, msg_…";
+    delivery_id(text).ok_or_else(|| Problem::new(ProblemKind::BadRequest, rule))
 }
 
 /// A delivery's id, in any of the forms it is shown in.

@@ -25,16 +25,40 @@ pub struct Config {
     /// How long records are kept.
     #[serde(default)]
     pub retention: RetentionConfig,
+    /// When endpoints that fail are disabled.
+    #[serde(default)]
+    pub health: HealthConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+}
+
+/// When endpoints that do nothing but fail are disabled (SPEC 4.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthConfig {
+    /// How often to look for them. Default 1 minute.
+    #[serde(with = "duration")]
+    pub every: Duration,
+    /// For how long nothing but failures. Default 5 days.
+    #[serde(with = "duration")]
+    pub disable_after: Duration,
+    /// How many attempts in that time, at least. Default 20.
+    pub attempts_min: u32,
+}
+
+impl Default for HealthConfig {
+    fn default() -> Self {
+        Self { every: Duration::from_mins(1), disable_after: 5 * DAY, attempts_min: 20 }
+    }
 }
 
 /// How long records are kept (SPEC 4.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionConfig {
-    /// Events and deliveries, from the delivery's final state on. Default 30 days.
+    /// Events and deliveries, from the delivery's final state on. Default 30 days. With less than 7 days, repeats of an
+    /// event are recognised for as long only.
     #[serde(with = "duration")]
     pub records: Duration,
     /// The first bytes of receivers' answers, from the attempt on. Default 7 days.

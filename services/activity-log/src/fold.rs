@@ -40,7 +40,8 @@ pub fn fold(batch: &mut Batch, subject: &str, payload: &[u8]) -> Result<(), Unre
             let outcomes: Outcomes = serde_json::from_slice(payload).map_err(Unreadable::Payload)?;
             let Outcomes { subscription, surface, outcomes } = outcomes;
             for outcome in outcomes {
-                let Outcome { delivery, site, key, lane, state, reason, at, attempt, next_attempt_at, .. } = outcome;
+                let Outcome { delivery, site, key, lane, state, reason, at, attempt, next_attempt_at, replay, .. } =
+                    outcome;
                 batch.deliveries.push(DeliveryRecord {
                     id: delivery,
                     site,
@@ -52,6 +53,7 @@ pub fn fold(batch: &mut Batch, subject: &str, payload: &[u8]) -> Result<(), Unre
                     reason,
                     next_attempt_at,
                     updated_at: at,
+                    replay,
                 });
                 batch.attempts.extend(attempt.map(|attempt| AttemptRecord {
                     delivery,
@@ -72,7 +74,7 @@ pub fn fold(batch: &mut Batch, subject: &str, payload: &[u8]) -> Result<(), Unre
                     batch.removals.push(Removal { subscription: changed.subscription, at: changed.at });
                 }
                 // The gate ends each of its deliveries, and says so in an outcome of its own.
-                EndpointChange::Disabled(_) => {}
+                EndpointChange::Disabled(_) | EndpointChange::Degraded(_) | EndpointChange::Recovered => {}
             }
         }
         _ => return Err(Unreadable::Subject),
@@ -94,6 +96,7 @@ fn fold_event(batch: &mut Batch, site: &Slug, event: RoutedEvent) {
         reason: None,
         next_attempt_at: None,
         updated_at: event.accepted_at,
+        replay: None,
     }));
     batch.events.push(EventRecord {
         accepted_at: event.accepted_at,
@@ -108,6 +111,10 @@ fn fold_event(batch: &mut Batch, site: &Slug, event: RoutedEvent) {
         intended_at: event.intended_at,
         expires_at: event.expires_at,
         routed_at: event.routed_at,
+        changed_at: event.changed_at,
+        cancelled_at: event.cancelled_at,
+        sequence: event.sequence,
+        content_hash: event.content_hash,
         skipped: event.skipped,
     });
 }

@@ -8,25 +8,38 @@
 //! | --- | --- |
 //! | messages to rows | [`fold`](mod@fold) |
 //! | the loop: take, fold, write, acknowledge | `recorder` |
+//! | telling that a delivery has no attempts left | `exhausted` |
+//! | which events were accepted before | `seen` |
+//! | endpoints that do nothing but fail | `health` |
+//! | events that wait: list, move, cancel | `scheduled` |
 //! | forgetting | `retention` |
-//! | `/admin/v1/deliveries`, `/dead-letters`, `/events` | `api` |
+//! | delivering again | `replay` |
+//! | `/admin/v1/deliveries`, `/dead-letters`, `/events`, `/replays`, `/explain` | `api` |
 
 mod api;
 mod config;
 mod database;
+mod exhausted;
 pub mod fold;
+mod health;
 mod recorder;
+mod replay;
 mod retention;
+mod scheduled;
+mod seen;
 
 use anyhow::Context as _;
 use axum::Router;
-use slipstream_bus::{Bus, ConsumerName};
+use slipstream_bus::{Bus, ConsumerName, StreamName};
 use slipstream_service::auth::operator_only;
-use slipstream_service::{Context, lifecycle};
+use slipstream_service::{Context, Directory, lifecycle};
 use slipstream_store::Store;
 
-pub use self::config::{Config, RetentionConfig};
+pub use self::config::{Config, HealthConfig, RetentionConfig};
+use self::exhausted::Exhausted;
+use self::health::Sweep;
 use self::recorder::Recorder;
+use self::replay::Replayer;
 
 /// Starts the service in `ctx`: connects, brings the tables up to date, spawns its loops, returns its routes.
 ///
@@ -38,12 +51,27 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     let bus = Bus::connect(&config.bus).await.context("cannot connect to the bus (bus.url)")?;
     slipstream_service::watch_bus(ctx, "activity-log.bus", &bus);
     let consumer = bus.consume(ConsumerName::ActivityLog).await.context("cannot consume outcomes")?;
-    let recorder = Recorder::new(consumer, store.clone(), ctx.health.add("activity-log.recorder"));
+    let directory = Directory::watch(&bus, ctx).await?;
+    let exhausted = Exhausted::new(&bus, directory.clone());
+    let recorder = Recorder::new(consumer, store.clone(), exhausted, ctx.health.add("activity-log.recorder"));
     ctx.spawn("activity-log.recorder", recorder.run(ctx.stop.clone()));
     ctx.spawn("activity-log.retention", retention::run(store.clone(), config.retention, ctx.stop.clone()));
     let check = ctx.health.add("activity-log.database");
     ctx.spawn("activity-log.database", database::watch(store.clone(), check, ctx.stop.clone()));
-    Ok(operator_only(api::router(store), &config.operator))
+    ctx.spawn("activity-log.seen", seen::run(bus.clone(), store.clone(), ctx.stop.clone()));
+    let sweep = Sweep {
+        config: config.health,
+        directory: directory.clone(),
+        store: store.clone(),
+        outcomes: bus.publisher(StreamName::Outcomes),
+    };
+    ctx.spawn("activity-log.health", health::run(sweep, ctx.stop.clone()));
+    let scheduled = scheduled::router(&bus, store.clone(), directory.clone(), config.http.body_timeout);
+    let reconcile = api::reconcile::router(store.clone(), bus.clone());
+    let replayer = Replayer::new(store.clone(), bus, directory, config.http.body_timeout);
+    ctx.spawn("activity-log.replays", replay::run(replayer.clone(), config.retention.records, ctx.stop.clone()));
+    let operator = api::router(store).merge(reconcile).merge(api::acting(replayer));
+    Ok(operator_only(operator, &config.operator).merge(scheduled))
 }
 
 /// Runs the service as a process of its own, until a signal stops it.

@@ -1,4 +1,5 @@
-//! The loop that writes down what happened: take messages, fold them, one transaction, acknowledge.
+//! The loop that writes down what happened: take messages, fold them, one transaction, tell what is to be told,
+//! acknowledge.
 //!
 //! A message is acknowledged after its rows are durable, so a crash anywhere repeats work and loses none; repeats
 //! change nothing. While the database is away the batch in hand is tried again and again and nothing more is taken,
@@ -6,7 +7,7 @@
 
 use std::time::Duration;
 
-use slipstream_bus::{Consumer, Message};
+use slipstream_bus::{Consumer, Message, PublishError};
 use slipstream_service::clock;
 use slipstream_service::health::Check;
 use slipstream_store::activity::{Batch, is_about_the_rows, record};
@@ -14,6 +15,7 @@ use slipstream_store::{Store, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::exhausted::Exhausted;
 use crate::fold::{fold, put_aside};
 
 /// Messages per batch. One message holds many records already.
@@ -37,19 +39,22 @@ enum NotWritten {
     Refused(#[from] StoreError),
     #[error("the database did not answer within {} s", WRITE_TIMEOUT.as_secs())]
     Timeout,
+    #[error("the bus did not take the news of an exhausted delivery")]
+    Untold(#[source] PublishError),
 }
 
 /// The loop's state.
 pub(crate) struct Recorder {
     consumer: Consumer,
     store: Store,
+    exhausted: Exhausted,
     check: Check,
 }
 
 impl Recorder {
-    pub(crate) fn new(consumer: Consumer, store: Store, check: Check) -> Self {
+    pub(crate) fn new(consumer: Consumer, store: Store, exhausted: Exhausted, check: Check) -> Self {
         check.set_ready();
-        Self { consumer, store, check }
+        Self { consumer, store, exhausted, check }
     }
 
     /// Records until `stop`; then finishes the batch in hand and what the stopping dispatcher still has to say, and
@@ -112,7 +117,7 @@ impl Recorder {
             };
             let error = format!("{:#}", anyhow::Error::new(error));
             tracing::warn!(error, messages.count = messages.len(), "cannot record; the messages wait on the bus");
-            self.check.set_not_ready("the database does not take records; they wait on the bus");
+            self.check.set_not_ready("records are not taken; they wait on the bus");
             tokio::select! {
                 () = stop.cancelled() => return false,
                 () = sleep(pause) => pause = PAUSE_MAX.min(pause * 2),
@@ -154,7 +159,10 @@ impl Recorder {
             // Reading a full batch takes milliseconds; whoever delivers meanwhile should not notice.
             tokio::task::yield_now().await;
         }
+        let exhausted = Exhausted::of(&batch);
         self.commit(batch).await?;
+        // After the commit: whoever hears of one finds it recorded. Before the acknowledgement: else it may never be told.
+        self.exhausted.tell(exhausted).await.map_err(NotWritten::Untold)?;
         for message in messages {
             message.ack().await;
         }

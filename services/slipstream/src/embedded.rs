@@ -209,6 +209,7 @@ async fn start(
         registry_database: registry,
         activity_database: sqlite(data, "activity.db"),
         operator_token: operator_token.clone(),
+        address,
         settings: options.settings.clone(),
     };
     // Boxed: four starts in one are large.

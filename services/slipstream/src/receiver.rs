@@ -1,4 +1,7 @@
 //! A receiver of webhooks: verifies each by Standard Webhooks, as any receiver should, and answers as it is told.
+//!
+//! Whoever asks first whether it wants webhooks (SPEC 3.7) is told that it does, as many as there are: without that
+//! consent a receiver gets 60 a minute.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -9,7 +12,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use slipstream_core::limits::BODY_BYTES_MAX;
 use slipstream_core::signing::{Key, VerifyError, verify};
@@ -17,6 +20,10 @@ use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
+const ALLOWED_ORIGIN: HeaderName = HeaderName::from_static("webhook-allowed-origin");
+const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
 
 /// A webhook that arrived.
 #[derive(Debug, Clone)]
@@ -112,6 +119,9 @@ impl Drop for Receiver {
 
 async fn receive(State(state): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
+    if parts.method == Method::OPTIONS {
+        return consent(&parts.headers);
+    }
     let reply = match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(body) => {
             let (at, headers, body) = (clock::now(), parts.headers, body.to_bytes());
@@ -132,7 +142,20 @@ async fn receive(State(state): State<Arc<Shared>>, request: Request) -> Response
     let mut response = Response::new(Body::empty());
     *response.status_mut() = reply.status;
     if let Some(seconds) = reply.retry_after_seconds {
-        response.headers_mut().insert(http::header::RETRY_AFTER, seconds.into());
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+/// The answer to whoever asks whether webhooks are welcome: to whoever gives a name, yes, in any number.
+fn consent(asked: &HeaderMap) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ALLOW, HeaderValue::from_static("OPTIONS, POST"));
+    if let Some(origin) = asked.get(REQUEST_ORIGIN) {
+        headers.insert(ALLOWED_ORIGIN, origin.clone());
+        headers.insert(ALLOWED_RATE, HeaderValue::from_static("*"));
     }
     response
 }
@@ -166,5 +189,21 @@ mod tests {
         }
         assert_eq!(arrivals.recv().await, Some(Ok(())));
         assert_eq!(arrivals.recv().await, Some(Err(VerifyError::NoMatch)));
+    }
+
+    #[tokio::test]
+    async fn whoever_asks_first_is_told_that_all_are_welcome_and_that_is_no_webhook() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let receiver = Receiver::start(0, |arrival| panic!("no webhook: {arrival:?}")).await.unwrap();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let ask = || http.request(Method::OPTIONS, receiver.url());
+        let granted = ask().header(REQUEST_ORIGIN, "events.example").send().await.unwrap();
+        assert_eq!(granted.status(), 204);
+        assert_eq!((&granted.headers()[ALLOWED_ORIGIN], &granted.headers()[ALLOWED_RATE]), (
+            &HeaderValue::from_static("events.example"),
+            &HeaderValue::from_static("*"),
+        ));
+        let nobody = ask().send().await.unwrap();
+        assert!(!nobody.headers().contains_key(ALLOWED_ORIGIN));
     }
 }

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use slipstream_activity_log::HealthConfig;
 use slipstream_dispatcher::DeliveryConfig;
 use slipstream_service::config::{HttpConfig, TelemetryConfig};
+use slipstream_subscription_registry::{HandshakeConfig, SigningConfig};
 use slipstream_webhook::AddressPolicy;
 
 /// What can be set, in TOML or by `SLIPSTREAM__…` variables (see [`slipstream_service::config`]).
@@ -19,8 +21,15 @@ pub(crate) struct Settings {
     pub(crate) telemetry: TelemetryConfig,
     /// Which addresses webhooks may go to. Default: every public one, and loopback, also by `http`.
     pub(crate) targets: AddressPolicy,
+    /// Whether and how receivers are asked for their consent. Here, if nothing else is said and the listener is on
+    /// loopback, they may also grant later at the listener's own address.
+    pub(crate) handshake: HandshakeConfig,
+    /// How new subscriptions sign.
+    pub(crate) signing: SigningConfig,
     /// How deliveries are made.
     pub(crate) delivery: DeliveryConfig,
+    /// When an endpoint that only fails is disabled.
+    pub(crate) health: HealthConfig,
     /// The embedded broker.
     pub(crate) broker: BrokerSettings,
 }
@@ -49,7 +58,10 @@ impl Default for Settings {
             http: HttpConfig::default(),
             telemetry: TelemetryConfig { filter: "warn".to_owned(), ..TelemetryConfig::default() },
             targets: AddressPolicy::with_loopback(),
+            handshake: HandshakeConfig::default(),
+            signing: SigningConfig::default(),
             delivery: DeliveryConfig::default(),
+            health: HealthConfig::default(),
             broker: BrokerSettings::default(),
         }
     }

@@ -1,10 +1,16 @@
 //! The settings of this service.
 
+mod handshake;
+mod signing;
+
 use serde::Deserialize;
 use slipstream_bus::BusConfig;
 use slipstream_service::config::{HttpConfig, OperatorConfig, TelemetryConfig};
 use slipstream_store::DatabaseConfig;
 use slipstream_webhook::AddressPolicy;
+
+pub use self::handshake::{BadCallbackUrl, CallbackUrl, HandshakeConfig, HandshakePolicy, NotADnsName, Origin};
+pub use self::signing::{BadSchemes, Schemes, SigningConfig};
 
 /// Everything that can be set. Only `operator.token` must be.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,6 +30,12 @@ pub struct Config {
     /// Which targets subscriptions may name; the same as the dispatcher's.
     #[serde(default)]
     pub targets: AddressPolicy,
+    /// Whether and how receivers are asked for their consent.
+    #[serde(default)]
+    pub handshake: HandshakeConfig,
+    /// How new subscriptions sign.
+    #[serde(default)]
+    pub signing: SigningConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,

@@ -1,17 +1,103 @@
-//! Endpoints that changed by themselves: the dispatcher found a receiver that answers 410, and the registry makes the
-//! subscription disabled (SPEC 4.2, 4.4).
+//! How endpoints are switched (SPEC 4.2, 4.4): by operators, and by what deliveries find, which the dispatcher says on
+//! the bus: a receiver that answers 410 or has failed for days is disabled, one that fails is degraded, one that takes
+//! a delivery again has recovered.
+//!
+//! A change in SQL notes what is to be told of it, is then mirrored, and then told (see [`crate::events`]). What was
+//! seen before a subscription was made or enabled comes too late and changes nothing; so does a repeat.
 
 use std::time::Duration;
 
 use slipstream_bus::{Consumer, Message};
+use slipstream_core::config::{Consent, DisabledReason, EndpointState, Subscription};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
-use slipstream_store::subscriptions;
+use slipstream_core::ids::SubscriptionId;
+use slipstream_core::timestamp::Timestamp;
+use slipstream_service::clock;
+use slipstream_store::subscriptions::{self, Applied};
+use slipstream_store::{DatabaseTransaction, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::HandshakePolicy;
+use crate::events::{self, Told};
 use crate::registry::{Registry, RegistryError};
 
 /// Pause before a change that could not be made is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is to become of an endpoint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Switch {
+    /// An operator lets it take deliveries again. Under a policy that requires the receiver's consent it waits for
+    /// that, unless it was given.
+    Enable(HandshakePolicy),
+    /// An operator lets it take none.
+    Disable,
+    /// It was found, by a delivery at this instant.
+    Found(EndpointChange, Timestamp),
+}
+
+impl Registry {
+    /// Switches an endpoint, puts that in force and tells of it; says how it stands, or none if there is no such
+    /// subscription. A repeat changes nothing, but makes sure that the change is in force.
+    pub(crate) async fn switch(
+        &self,
+        id: SubscriptionId,
+        switch: Switch,
+    ) -> Result<Option<Subscription>, RegistryError> {
+        let transaction = self.store().begin().await?;
+        let (applied, at) = apply(&transaction, id, switch).await?;
+        let told = applied.changed().and_then(|changed| told(switch, changed));
+        if let (Some(changed), Some(told)) = (applied.changed(), told) {
+            events::note(&transaction, changed, told, at).await?;
+            tracing::info!(subscription.id = %id, state = ?changed.state, ?switch, "endpoint switched");
+        }
+        transaction.commit().await.map_err(StoreError::from)?;
+        let Some(subscription) = applied.into_subscription() else { return Ok(None) };
+        self.mirror_subscription(id).await?;
+        if told.is_some() {
+            self.tell().await;
+        }
+        Ok(Some(subscription))
+    }
+}
+
+async fn apply(
+    transaction: &DatabaseTransaction,
+    id: SubscriptionId,
+    switch: Switch,
+) -> Result<(Applied, Timestamp), StoreError> {
+    let now = clock::now();
+    Ok(match switch {
+        Switch::Enable(policy) => {
+            let Some(present) = subscriptions::lock(transaction, id).await? else { return Ok((Applied::Missing, now)) };
+            let has_consent = matches!(present.consent, Consent::Granted { .. });
+            let waits = policy == HandshakePolicy::Required && !has_consent;
+            let to = if waits { EndpointState::Pending } else { EndpointState::Active };
+            (subscriptions::enable(transaction, id, to, now).await?, now)
+        }
+        Switch::Disable => (subscriptions::disable(transaction, id, DisabledReason::Operator, None).await?, now),
+        Switch::Found(EndpointChange::Disabled(reason), at) => {
+            (subscriptions::disable(transaction, id, reason, Some(at)).await?, at)
+        }
+        Switch::Found(EndpointChange::Degraded(since), at) => {
+            (subscriptions::degrade(transaction, id, since, at).await?, at)
+        }
+        Switch::Found(EndpointChange::Recovered, at) => (subscriptions::recover(transaction, id, at).await?, at),
+        // What we announced ourselves: the row is gone.
+        Switch::Found(EndpointChange::Removed, at) => (Applied::Missing, at),
+    })
+}
+
+/// What is told of a change that was made.
+fn told(switch: Switch, changed: &Subscription) -> Option<Told> {
+    match (switch, changed.state) {
+        (_, EndpointState::Disabled(reason)) => Some(Told::Disabled(reason)),
+        (Switch::Enable(_) | Switch::Found(EndpointChange::Recovered, _), EndpointState::Active) => {
+            Some(Told::Recovered)
+        }
+        _ => None,
+    }
+}
 
 /// Takes changes until `stop`. A change is acknowledged when it is in force; a repeat changes nothing.
 pub(crate) async fn run(registry: Registry, mut changes: Consumer, stop: CancellationToken) -> anyhow::Result<()> {
@@ -36,23 +122,19 @@ async fn settle(registry: &Registry, message: &Message) {
             return;
         }
     };
-    while let Err(error) = apply(registry, &change).await {
-        let error = format!("{:#}", anyhow::Error::from(error));
-        tracing::warn!(error, subscription.id = %change.subscription, "cannot disable a subscription yet");
-        tokio::time::sleep(RETRY_PAUSE).await;
+    let EndpointChanged { subscription: id, at, change } = change;
+    if change == EndpointChange::Removed {
+        return;
     }
-}
-
-async fn apply(registry: &Registry, change: &EndpointChanged) -> Result<(), RegistryError> {
-    // What we announced ourselves.
-    let EndpointChange::Disabled(reason) = change.change else { return Ok(()) };
-    let (connection, id) = (registry.store().connection(), change.subscription);
-    // A subscription that was made or enabled since is left alone; one that is gone stays gone.
-    match subscriptions::disable(connection, id, reason, Some(change.at)).await? {
-        Some(subscription) => {
-            tracing::info!(subscription.id = %id, state = ?subscription.state, "endpoint reported unusable");
-            registry.mirror_subscription(id).await
+    while let Err(error) = registry.switch(id, Switch::Found(change, at)).await {
+        let is_passing = error.is_passing();
+        let error = format!("{:#}", anyhow::Error::from(error));
+        if !is_passing {
+            // A row that cannot be read, for one: the changes behind this one must not wait for it.
+            tracing::error!(error, subscription.id = %id, ?change, "cannot switch an endpoint: left as it is");
+            return;
         }
-        None => Ok(()),
+        tracing::warn!(error, subscription.id = %id, "cannot switch an endpoint yet");
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }

@@ -6,7 +6,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use slipstream_core::config::{KeyHash, SigningKey};
 use slipstream_core::ids::AccountId;
-use slipstream_core::signing::Key;
+use slipstream_core::signing::{Key, Scheme};
 
 /// A new API key: shown once, kept as a hash only. Does not print.
 pub(crate) struct ApiKey(String);
@@ -28,9 +28,42 @@ impl ApiKey {
     }
 }
 
+/// A new key of a handshake's callback: 256 random bits in base64url, shown to the receiver once and kept as a hash only.
+/// Does not print.
+pub(crate) struct CallbackKey(String);
+
+/// Characters of a [`CallbackKey`]: 32 bytes in base64url without padding.
+const CALLBACK_KEY_LEN: usize = 43;
+
+impl CallbackKey {
+    /// A new key.
+    pub(crate) fn new() -> Self {
+        Self(URL_SAFE_NO_PAD.encode(random_bytes()))
+    }
+
+    /// The hash of what somebody gives as a key; none if it is none of ours by its form alone.
+    pub(crate) fn hash_of(text: &str) -> Option<KeyHash> {
+        let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        (text.len() == CALLBACK_KEY_LEN && text.bytes().all(is_base64url)).then(|| KeyHash::of(text))
+    }
+
+    /// What is kept of it.
+    pub(crate) fn hash(&self) -> KeyHash {
+        KeyHash::of(&self.0)
+    }
+
+    /// The key itself, for the receiver.
+    pub(crate) fn shown(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A new signing key of 256 random bits (SPEC 4.6).
-pub(crate) fn signing_key() -> SigningKey {
-    let key = Key::from_bytes(random_bytes().to_vec()).expect("32 bytes are between 24 and 64");
+pub(crate) fn signing_key(scheme: Scheme) -> SigningKey {
+    let key = match scheme {
+        Scheme::V1 => Key::from_bytes(random_bytes().to_vec()).expect("32 bytes are between 24 and 64"),
+        Scheme::V1a => Key::from_seed(random_bytes()),
+    };
     SigningKey { secret: key.shown(), until: None }
 }
 
@@ -54,6 +87,20 @@ mod tests {
         assert_eq!(id, account.to_string());
         // The random part may hold an underscore of its own.
         assert_eq!(one.0.len() - id.len() - 1, 43, "{}", random.len());
-        assert!(signing_key().secret.starts_with("whsec_") && Key::parse(&signing_key().secret).is_ok());
+        for (scheme, prefix) in [(Scheme::V1, "whsec_"), (Scheme::V1a, "whsk_")] {
+            let [one, other] = [signing_key(scheme).secret, signing_key(scheme).secret];
+            assert!(one.starts_with(prefix) && one != other);
+            assert_eq!(Key::parse(&one).unwrap().scheme(), scheme);
+        }
+    }
+
+    #[test]
+    fn only_what_has_the_form_of_a_callback_key_is_looked_up() {
+        let key = CallbackKey::new();
+        assert!(CallbackKey::hash_of(key.shown()).is_some_and(|hash| hash.matches(&key.hash())));
+        let long = "a".repeat(44);
+        for text in ["", &key.shown()[1..], &long, &"é".repeat(43), &format!("{}=", &key.shown()[1..])] {
+            assert!(CallbackKey::hash_of(text).is_none(), "{text}");
+        }
     }
 }

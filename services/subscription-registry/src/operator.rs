@@ -5,11 +5,12 @@ mod accounts;
 mod endpoints;
 mod list;
 mod organisations;
+mod secrets;
 mod sites;
 mod text;
 
 use axum::Router;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use http::{HeaderName, header};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
@@ -33,7 +34,10 @@ pub(crate) fn router(operator: &OperatorConfig) -> Router<AppState> {
         .route("/admin/v1/endpoints/{id}", get(endpoints::get))
         .route("/admin/v1/endpoints/{id}/enable", post(endpoints::enable))
         .route("/admin/v1/endpoints/{id}/disable", post(endpoints::disable))
-        .route("/admin/v1/endpoints/{id}/secret", get(endpoints::secret));
+        .route("/admin/v1/endpoints/{id}/limits", put(endpoints::set_limits))
+        .route("/admin/v1/endpoints/{id}/secret", get(secrets::list))
+        .route("/admin/v1/endpoints/{id}/secrets/{key}", delete(secrets::revoke))
+        .route("/admin/v1/endpoints/{id}/rotate-secret", post(secrets::rotate));
     operator_only(router, operator)
 }
 

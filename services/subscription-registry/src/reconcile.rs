@@ -2,7 +2,9 @@
 //!
 //! A crash between SQL and the bucket, a bucket that was lost or edited by hand, a database restored from a backup:
 //! after one pass every row stands in the bucket as it is, and nothing else does. A pass over a bucket that needs no
-//! repair reads and writes nothing else.
+//! repair reads and writes nothing else there.
+//!
+//! A pass also publishes the events that are noted and not published yet, and forgets handshakes whose time is over.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,8 +13,9 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use slipstream_bus::{BusError, ConfigBucket, ConfigChange};
 use slipstream_core::config::Record;
+use slipstream_service::clock;
 use slipstream_service::health::Check;
-use slipstream_store::records;
+use slipstream_store::{handshakes, records};
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{Registry, RegistryError};
@@ -21,6 +24,8 @@ use crate::registry::{Registry, RegistryError};
 const EVERY: Duration = Duration::from_secs(30);
 /// How long reading the whole bucket may take.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long publishing what is noted may take.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Passes that may fail in a row before this replica says that it is not ready.
 const FAILURES_MAX: u32 = 3;
 
@@ -79,7 +84,23 @@ pub(crate) async fn once(registry: &Registry) -> anyhow::Result<Repaired> {
         let Repaired { written, removed } = repaired;
         tracing::info!(records.written = written, records.removed = removed, "repaired the config bucket");
     }
+    clean_up(registry).await.context("cannot forget old handshakes")?;
     Ok(repaired)
+}
+
+/// What need not be done for the bucket to be right. A bus that takes no events, because its stream is full, must not
+/// make this service unready.
+async fn clean_up(registry: &Registry) -> Result<(), RegistryError> {
+    let told = tokio::time::timeout(PUBLISH_TIMEOUT, registry.publish_noted()).await;
+    if let Err(error) = told.map_err(|_| RegistryError::Unanswered).flatten() {
+        let error = format!("{:#}", anyhow::Error::from(error));
+        tracing::warn!(error, "events about endpoints are not published yet");
+    }
+    let forgotten = handshakes::remove_expired(registry.store().connection(), clock::now()).await?;
+    if forgotten > 0 {
+        tracing::info!(handshakes = forgotten, "receivers did not grant in time");
+    }
+    Ok(())
 }
 
 /// What stands in the bucket, by key; none where it is not a record.

@@ -31,10 +31,20 @@ pub(crate) enum RegistryError {
     Store(#[from] StoreError),
     #[error("the config bucket failed")]
     Bucket(#[from] BusError),
-    #[error("the removal of a subscription could not be published")]
+    #[error("a message about a subscription could not be published")]
     Publish(#[from] PublishError),
-    #[error("the bus did not answer within {MIRROR_TIMEOUT:?}")]
+    #[error("the bus did not answer in time")]
     Unanswered,
+}
+
+impl RegistryError {
+    /// Whether the same change may succeed a moment later.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_transient(),
+            Self::Bucket(_) | Self::Publish(_) | Self::Unanswered => true,
+        }
+    }
 }
 
 impl From<RegistryError> for ApiError {
@@ -58,6 +68,7 @@ pub(crate) struct Registry {
     bucket: ConfigBucket,
     bus: Bus,
     outcomes: Publisher,
+    events: Publisher,
     /// Removed subscriptions that are out of the bucket but not yet announced: told again at the next reconciling.
     /// Lost in a crash; then waiting deliveries are cancelled when they are due, instead of at once.
     unannounced: Arc<Mutex<BTreeSet<SubscriptionId>>>,
@@ -65,8 +76,8 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new(store: Store, bucket: ConfigBucket, bus: &Bus) -> Self {
-        let outcomes = bus.publisher(StreamName::Outcomes);
-        Self { store, bucket, bus: bus.clone(), outcomes, unannounced: Arc::default() }
+        let [outcomes, events] = [StreamName::Outcomes, StreamName::Events].map(|stream| bus.publisher(stream));
+        Self { store, bucket, bus: bus.clone(), outcomes, events, unannounced: Arc::default() }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -75,6 +86,11 @@ impl Registry {
 
     pub(crate) fn bucket(&self) -> &ConfigBucket {
         &self.bucket
+    }
+
+    /// Where events of our own are published.
+    pub(crate) fn events(&self) -> &Publisher {
+        &self.events
     }
 
     /// Makes the bucket say what SQL says about `key`; announces a subscription that is gone.
@@ -104,13 +120,6 @@ impl Registry {
     /// Makes the bucket say what SQL says about a subscription.
     pub(crate) async fn mirror_subscription(&self, id: SubscriptionId) -> Result<(), RegistryError> {
         self.mirror(&format!("{SUBSCRIPTION}{id}")).await
-    }
-
-    /// Creates or replaces the subscription that `wanted` is for; says what now stands and is in force.
-    pub(crate) async fn subscribe(&self, wanted: &Subscription) -> Result<Subscription, RegistryError> {
-        let stands = subscriptions::put(self.store.connection(), wanted, clock::now()).await?;
-        self.mirror_subscription(stands.id).await?;
-        Ok(stands)
     }
 
     /// Deletes a subscription; says which it was, or none.

@@ -11,7 +11,9 @@ use axum::extract::{Path, State};
 use axum::routing::put;
 use axum::{Json, Router};
 use http::{HeaderMap, StatusCode};
-use slipstream_core::config::{Account, EndpointState, Permission, Site, Subscription, Surface};
+use slipstream_core::config::{
+    Account, Consent, EndpointLimits, EndpointState, Health, Permission, Site, Subscription, Surface,
+};
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::problem::{Problem, ProblemKind};
@@ -20,6 +22,7 @@ use slipstream_service::{ApiError, clock};
 use slipstream_store::subscriptions::Owner;
 
 use self::body::{Details, WebhookSubscription};
+use crate::handshake::subscribe::Subscribed;
 use crate::keys;
 use crate::state::{AppState, read_json};
 
@@ -58,6 +61,8 @@ fn no_subscription() -> ApiError {
 }
 
 /// S3: creates the caller's one subscription or replaces it; a disabled one is enabled again (SPEC 4.4). Idempotent.
+///
+/// 424 when the policy requires the receiver's consent and it has not given it; the subscription is stored all the same.
 async fn subscribe(
     State(state): State<AppState>,
     Path((site, feature)): Path<(String, String)>,
@@ -66,7 +71,7 @@ async fn subscribe(
 ) -> Result<Json<WebhookSubscription>, ApiError> {
     let caller = Caller::check(&state, &headers, &site, &feature)?;
     let body: WebhookSubscription = read_json(&headers, body, &state).await?;
-    let wanted = body.check(&caller.feature, &state.targets)?;
+    let (wanted, target) = body.check(&caller.feature, &state.targets)?;
     let wanted = Subscription {
         // Time-ordered, so that lists by id are lists by age. Kept out when there is a subscription already.
         id: SubscriptionId(clock::new_uuid()),
@@ -77,13 +82,21 @@ async fn subscribe(
         uri: wanted.uri,
         headers: wanted.headers,
         event_types: wanted.event_types,
+        // The policy decides on these two, see `handshake`.
         state: EndpointState::Active,
-        signing_keys: vec![keys::signing_key()],
+        consent: Consent::Off,
+        health: Health::Healthy,
+        limits: EndpointLimits::default(),
+        signing_keys: state.schemes.iter().map(|scheme| keys::signing_key(*scheme)).collect(),
         revision: 1,
     };
-    let stands = state.registry.subscribe(&wanted).await?;
-    tracing::info!(subscription.id = %stands.id, site = %stands.site, revision = stands.revision, "subscribed");
-    Ok(Json(stands.into()))
+    let Subscribed { subscription, refusal } = state.registry.subscribe(&state.handshake, wanted, &target).await?;
+    let Subscription { id, site, revision, .. } = &subscription;
+    tracing::info!(subscription.id = %id, %site, revision, state = ?subscription.state, "subscribed");
+    match refusal {
+        Some(refusal) if subscription.state == EndpointState::Pending => Err(Problem::from(refusal).into()),
+        _ => Ok(Json(subscription.into())),
+    }
 }
 
 /// S4: deletes the caller's subscription. What it has not received yet is cancelled.

@@ -7,11 +7,15 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
+use slipstream_core::config::Subscription;
 use slipstream_core::limits::BODY_BYTES_MAX;
+use slipstream_core::problem::Problem;
+use slipstream_core::signing::Scheme;
 use slipstream_service::directory::Snapshot;
 use slipstream_service::{ApiError, Directory};
 use slipstream_webhook::AddressPolicy;
 
+use crate::handshake::Handshake;
 use crate::json;
 use crate::registry::Registry;
 
@@ -24,6 +28,9 @@ pub(crate) struct AppState {
     pub(crate) registry: Registry,
     pub(crate) directory: Directory,
     pub(crate) targets: Arc<AddressPolicy>,
+    pub(crate) handshake: Handshake,
+    /// How a new subscription signs.
+    pub(crate) schemes: Arc<[Scheme]>,
     pub(crate) body_timeout: Duration,
 }
 
@@ -40,6 +47,12 @@ impl AppState {
             }
         };
         let _ = tokio::time::timeout(SEEN_TIMEOUT, waiting).await;
+    }
+
+    /// Waits until this process itself has seen `subscription` as it stands now; as [`seen`](Self::seen).
+    pub(crate) async fn seen_subscription(&self, subscription: &Subscription) {
+        let is_seen = |seen: &Arc<Subscription>| seen.revision >= subscription.revision;
+        self.seen(|snapshot| snapshot.subscriptions().get(subscription.id).is_some_and(is_seen)).await;
     }
 }
 
@@ -61,8 +74,29 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     body: Body,
     state: &AppState,
 ) -> Result<T, ApiError> {
+    let bytes = read(headers, body, state).await?;
+    Ok(read_bytes(headers, &bytes)?)
+}
+
+/// As [`Json`], where the body may be left out: then it is the type's default.
+pub(crate) struct OptionalJson<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, state).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { Ok(Self(read_bytes(&parts.headers, &bytes)?)) }
+    }
+}
+
+async fn read(headers: &HeaderMap, body: Body, state: &AppState) -> Result<Bytes, Problem> {
+    slipstream_service::http::read_body(headers, body, BODY_BYTES_MAX, state.body_timeout).await
+}
+
+fn read_bytes<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    let bytes: Bytes = slipstream_service::http::read_body(headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
     json::check_content_type(content_type)?;
-    Ok(json::read(&bytes)?)
+    json::read(bytes)
 }

@@ -35,8 +35,8 @@ pub struct Credentials {
 /// An account that acts at one site. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Account {
-    http: reqwest::Client,
-    bases: Bases,
+    pub(super) http: reqwest::Client,
+    pub(super) bases: Bases,
     /// The site's slug.
     pub site: String,
     /// Its id.

@@ -20,7 +20,7 @@ use crate::system::OPERATOR_TOKEN;
 #[derive(Debug, Clone)]
 pub struct Operator {
     http: reqwest::Client,
-    bases: Bases,
+    pub(super) bases: Bases,
 }
 
 /// An account to be made.
@@ -51,20 +51,37 @@ impl Operator {
         Self { http: client(), bases }
     }
 
-    async fn registry(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+    /// A request to the registry at a path under `/admin/v1`.
+    pub(super) async fn registry(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let url = format!("http://{}/admin/v1/{path}", self.bases.registry);
         let request = self.http.request(method, url).bearer_auth(OPERATOR_TOKEN);
         Answer::to(if let Some(body) = body { request.json(&body) } else { request }).await
     }
 
-    /// A GET of the activity log; `segments` follow `/admin/v1`.
-    async fn activity(&self, segments: &[&str], query: &[(&str, &str)]) -> Answer {
+    fn activity_url(&self, segments: &[&str]) -> Url {
         let mut url = Url::parse(&format!("http://{}/admin/v1", self.bases.activity_log)).expect("it is a URL");
         url.path_segments_mut().expect("it has a path").extend(segments);
+        url
+    }
+
+    /// A GET of the activity log; `segments` follow `/admin/v1`.
+    pub(super) async fn activity(&self, segments: &[&str], query: &[(&str, &str)]) -> Answer {
+        let mut url = self.activity_url(segments);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
         Answer::to(self.http.get(url).bearer_auth(OPERATOR_TOKEN)).await
+    }
+
+    /// As [`Operator::activity`]; none if there was no answer at all, as when the process is killed meanwhile.
+    pub(super) async fn try_activity(&self, segments: &[&str]) -> Option<Answer> {
+        Answer::try_to(self.http.get(self.activity_url(segments)).bearer_auth(OPERATOR_TOKEN)).await.ok()
+    }
+
+    /// Something that the activity log is to do; `segments` follow `/admin/v1`.
+    pub(super) async fn act(&self, method: Method, segments: &[&str], body: Option<Value>) -> Answer {
+        let request = self.http.request(method, self.activity_url(segments)).bearer_auth(OPERATOR_TOKEN);
+        Answer::to(if let Some(body) = body { request.json(&body) } else { request }).await
     }
 
     /// Creates or replaces an organisation.
@@ -93,22 +110,6 @@ impl Operator {
         let path = format!("accounts/{}/keys/primary", account.id);
         let rotated: Value = self.registry(Method::PUT, &path, None).await.parsed(200);
         rotated["key"].as_str().expect("a key is a text").to_owned()
-    }
-
-    /// The id of an account's subscription.
-    pub async fn endpoint_of(&self, account: &Account) -> String {
-        let page: Value = self.registry(Method::GET, "endpoints?limit=100", None).await.parsed(200);
-        let mut endpoints = page["items"].as_array().expect("a page has items").iter();
-        let endpoint = endpoints.find(|it| it["account"] == account.id.as_str() && it["site"] == account.site.as_str());
-        endpoint.and_then(|it| it["id"].as_str()).unwrap_or_else(|| panic!("no endpoint of {}", account.id)).to_owned()
-    }
-
-    /// The secrets (`whsec_…`) that sign what an account receives.
-    pub async fn secrets_of(&self, account: &Account) -> Vec<String> {
-        let path = format!("endpoints/{}/secret", self.endpoint_of(account).await);
-        let secrets: Value = self.registry(Method::GET, &path, None).await.parsed(200);
-        let keys = secrets["keys"].as_array().expect("keys are a list");
-        keys.iter().map(|key| key["secret"].as_str().expect("a secret is a text").to_owned()).collect()
     }
 
     /// All recorded deliveries that fit, newest first, page by page.

@@ -7,6 +7,7 @@ use slipstream_test_support::postgres;
 use slipstream_test_support::process::{Process, Program};
 
 use super::port::free_port;
+use super::settings::Surroundings;
 use super::{Service, Settings};
 use crate::LIMIT;
 use crate::relay::Relay;
@@ -36,9 +37,11 @@ impl FourProcesses {
         let (user, server) = authority.split_once('@').expect("the URL names a user");
         let database = Relay::to(server).await;
         let url = format!("{scheme}://{user}@{}/{name}", database.address());
-        let start = |service: Service| {
-            let config = settings.write(service, directory, nats_url, &url);
-            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let addresses = Service::ALL.map(|service| (service, SocketAddr::from(([127, 0, 0, 1], free_port()))));
+        let registry = addresses.iter().find(|(service, _)| *service == Service::Registry).expect("every service runs").1;
+        let surroundings = Surroundings { directory, nats_url, registry };
+        let start = |(service, address): (Service, SocketAddr)| {
+            let config = settings.write(service, &surroundings, &url);
             let mut program = Program::new(service.program(), directory)
                 .arg("--config")
                 .arg(config.file.display().to_string())
@@ -48,7 +51,7 @@ impl FourProcesses {
             }
             Running { service, process: program.start(), program, address }
         };
-        let mut processes = Self { running: Service::ALL.map(start).into(), database };
+        let mut processes = Self { running: addresses.map(start).into(), database };
         for running in &mut processes.running {
             running.wait_ready().await;
         }

@@ -7,6 +7,8 @@ use axum::Router;
 use slipstream_service::config::{HttpConfig, TelemetryConfig};
 use slipstream_service::{Context, lifecycle, telemetry};
 
+use super::port::free_port;
+use super::settings::Surroundings;
 use super::{Service, Settings};
 
 /// Told to stop when dropped; the test's runtime ends what is left.
@@ -20,9 +22,11 @@ impl OneProcess {
     pub(super) async fn start(settings: &Settings, directory: &Path, nats_url: &str) -> Self {
         // The log of a failed test says more; an error means that another test of this process has started it.
         let _ = telemetry::init("tests", &TelemetryConfig::default());
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let surroundings = Surroundings { directory, nats_url, registry: address };
         let config = |service: Service| {
             let database = directory.join(format!("{}.db", service.program()));
-            settings.write(service, directory, nats_url, &format!("sqlite://{}?mode=rwc", database.display()))
+            settings.write(service, &surroundings, &format!("sqlite://{}?mode=rwc", database.display()))
         };
         let ctx = Context::new();
         let started = async {
@@ -36,9 +40,8 @@ impl OneProcess {
         };
         let router = Box::pin(started).await.unwrap_or_else(|error| panic!("a service does not start: {error:#}"));
         let http: HttpConfig = config(Service::Ingest).load::<slipstream_ingest::Config>().http;
-        let http = HttpConfig { listen: ([127, 0, 0, 1], 0).into(), ..http };
-        let listener = lifecycle::bind(&http).await.expect("loopback has a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let http = HttpConfig { listen: address, ..http };
+        let listener = lifecycle::bind(&http).await.expect("the port is free");
         let serving = ctx.clone();
         tokio::spawn(async move {
             if let Err(error) = Box::pin(serving.serve(listener, router, &http)).await {

@@ -1,6 +1,7 @@
 //! What a test may set, and the configuration files that say so to the services.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +11,9 @@ use super::Service;
 
 /// The operator's token in all tests.
 pub(crate) const OPERATOR_TOKEN: &str = "operator-token-of-the-tests";
+
+/// What the registry asks receivers with (SPEC 3.7).
+pub const ORIGIN: &str = "slipstream.example";
 
 /// What differs between tests. The rest is as the services have it by default.
 #[derive(Debug, Clone)]
@@ -26,6 +30,12 @@ pub struct Settings {
     pub subscription_targets: Targets,
     /// Which targets the dispatcher calls.
     pub delivery_targets: Targets,
+    /// Whether receivers must agree before they get webhooks. Default here, as in production: whoever has not agreed
+    /// gets at most 60 a minute. A [`Receiver`](slipstream_test_support::Receiver) agrees unless it is told otherwise.
+    pub handshake: Handshake,
+    /// For how long an endpoint must do nothing but fail until it is disabled, and in how many attempts. Default here:
+    /// as in production, 5 days and 20.
+    pub disabled_after: (Duration, u32),
 }
 
 impl Default for Settings {
@@ -37,6 +47,29 @@ impl Default for Settings {
             publish_deadline: Duration::from_secs(5),
             subscription_targets: Targets::Loopback,
             delivery_targets: Targets::Loopback,
+            handshake: Handshake::Optional,
+            disabled_after: (Duration::from_hours(5 * 24), 20),
+        }
+    }
+}
+
+/// What a receiver's consent decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// Nobody is asked.
+    Off,
+    /// Whoever has not agreed gets at most 60 webhooks a minute.
+    Optional,
+    /// Whoever has not agreed gets none.
+    Required,
+}
+
+impl Handshake {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
         }
     }
 }
@@ -59,6 +92,17 @@ impl Targets {
     }
 }
 
+/// What the services of one system share.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings<'a> {
+    /// Where their files are.
+    pub(crate) directory: &'a Path,
+    /// The broker.
+    pub(crate) nats_url: &'a str,
+    /// Where the registry listens: receivers grant there.
+    pub(crate) registry: SocketAddr,
+}
+
 /// One service's configuration: a file and variables, both of which each service reads.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceConfig {
@@ -67,16 +111,10 @@ pub(crate) struct ServiceConfig {
 }
 
 impl Settings {
-    /// Writes the configuration of `service` to `directory`.
-    pub(crate) fn write(
-        &self,
-        service: Service,
-        directory: &Path,
-        nats_url: &str,
-        database_url: &str,
-    ) -> ServiceConfig {
-        let file = directory.join(format!("{}.toml", service.program()));
-        std::fs::write(&file, self.toml(service, nats_url)).expect("a fresh directory can be written");
+    /// Writes the configuration of `service`.
+    pub(crate) fn write(&self, service: Service, surroundings: &Surroundings<'_>, database_url: &str) -> ServiceConfig {
+        let file = surroundings.directory.join(format!("{}.toml", service.program()));
+        std::fs::write(&file, self.toml(service, surroundings)).expect("a fresh directory can be written");
         let secrets = vec![
             ("SLIPSTREAM__OPERATOR__TOKEN", OPERATOR_TOKEN.to_owned()),
             ("SLIPSTREAM__DATABASE__URL", database_url.to_owned()),
@@ -85,24 +123,38 @@ impl Settings {
         ServiceConfig { file, variables }
     }
 
-    fn toml(&self, service: Service, nats_url: &str) -> String {
+    fn toml(&self, service: Service, surroundings: &Surroundings<'_>) -> String {
         let mut text = format!(
             "[http]\ndrain_min = \"0s\"\nconnections_per_address_max = 10000\n\
-             [bus]\nurl = \"{nats_url}\"\npublish_deadline_ms = {}\ndelivery_lease_ms = {}\n\
-             record_lease_ms = {}\n",
+             [bus]\nurl = \"{}\"\npublish_deadline_ms = {}\ndelivery_lease_ms = {}\nrecord_lease_ms = {}\n",
+            surroundings.nats_url,
             self.publish_deadline.as_millis(),
             self.delivery_lease.as_millis(),
             self.record_lease.as_millis(),
         );
-        match service {
-            Service::Registry => text.push_str(self.subscription_targets.toml()),
-            Service::Dispatcher => {
-                text.push_str(self.delivery_targets.toml());
-                writeln!(text, "[delivery]\nretry_schedule_ms = {:?}", self.retry_schedule_ms)
-                    .expect("writing to a string cannot fail");
-            }
-            Service::Ingest | Service::ActivityLog => {}
-        }
+        let written = match service {
+            Service::Registry => write!(
+                text,
+                "{}[handshake]\npolicy = \"{}\"\norigin = \"{ORIGIN}\"\ncallback_url = \"http://{}\"\n",
+                self.subscription_targets.toml(),
+                self.handshake.as_str(),
+                surroundings.registry,
+            ),
+            Service::Dispatcher => write!(
+                text,
+                "{}[delivery]\nretry_schedule_ms = {:?}\n",
+                self.delivery_targets.toml(),
+                self.retry_schedule_ms
+            ),
+            Service::ActivityLog => write!(
+                text,
+                "[health]\nevery = \"100ms\"\ndisable_after = \"{}ms\"\nattempts_min = {}\n",
+                self.disabled_after.0.as_millis(),
+                self.disabled_after.1,
+            ),
+            Service::Ingest => Ok(()),
+        };
+        written.expect("writing to a string cannot fail");
         text
     }
 }

@@ -6,3 +6,4 @@ mod database;
 mod dispatcher;
 mod everything;
 mod load;
+mod replaying;

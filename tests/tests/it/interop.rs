@@ -5,9 +5,10 @@ use std::collections::HashSet;
 use serde_json::json;
 use slipstream_core::delivery::DeliveryState;
 use slipstream_test_support::Receiver;
-use slipstream_tests::interop::{Sdk, publish, verify};
+use slipstream_tests::interop::{Sdk, Verifier, publish};
 use slipstream_tests::{LIMIT, Mode, System};
 
+mod rotating;
 mod rust_sdk;
 
 /// Publishes with an SDK in each of its modes, and checks every webhook: its attributes, and its signature with the
@@ -52,7 +53,9 @@ async fn events_of_an_sdk_arrive(sdk: Sdk, modes: &[&str]) {
 
     let secrets = system.operator.secrets_of(&account).await;
     let signed: Vec<_> = received.iter().map(|request| (request.as_ref(), secrets[0].as_str())).collect();
-    assert_eq!(verify(&signed).await, vec!["ok"; received.len()]);
+    for verifier in Verifier::ALL {
+        assert_eq!(verifier.verify(&signed).await, vec!["ok"; received.len()], "{verifier:?}");
+    }
     let recorded = system.operator.ended(ids.len()).await;
     assert!(recorded.iter().all(|it| it.state == DeliveryState::Succeeded), "{recorded:#?}");
 }
@@ -67,9 +70,9 @@ async fn events_of_the_python_sdk_arrive_and_verify() {
     events_of_an_sdk_arrive(Sdk::Python, &["structured", "binary"]).await;
 }
 
-/// The check above would be worth nothing if the library said ok to everything.
+/// The check above would be worth nothing if the libraries said ok to everything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_standard_webhooks_library_refuses_what_another_endpoint_got() {
+async fn the_standard_webhooks_libraries_refuse_what_another_endpoint_got() {
     let system = System::four_processes().await;
     let receiver = Receiver::start().await;
     let (first, second) = (system.external().await, system.external().await);
@@ -78,6 +81,8 @@ async fn the_standard_webhooks_library_refuses_what_another_endpoint_got() {
     first.publish_in(Mode::Structured, &[slipstream_test_support::builders::event()]).await;
     receiver.wait_for(2, LIMIT).await;
     let (first, second) = (receiver.received_at("/first").remove(0), system.operator.secrets_of(&second).await);
-    let told = verify(&[(&first, &second[0])]).await;
-    assert!(told[0].starts_with("failed: "), "{told:?}");
+    for verifier in Verifier::ALL {
+        let told = verifier.verify(&[(&first, &second[0])]).await;
+        assert!(told[0].starts_with("failed: "), "{verifier:?}: {told:?}");
+    }
 }

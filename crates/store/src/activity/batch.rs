@@ -6,7 +6,7 @@ use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::Surface;
 use slipstream_core::contract::Skipped;
 use slipstream_core::delivery::{DeliveryState, Reason};
-use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::ids::{DeliveryId, EventKey, ReplayId, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -41,14 +41,39 @@ pub struct EventRecord {
     pub expires_at: Option<Timestamp>,
     /// When it was routed; none while it is held.
     pub routed_at: Option<Timestamp>,
+    /// When its times were last changed while it was held.
+    pub changed_at: Option<Timestamp>,
+    /// When it was cancelled while it was held.
+    pub cancelled_at: Option<Timestamp>,
+    /// Its place in stream `EVENTS`, where it is as long as the stream keeps it.
+    pub sequence: Option<u64>,
+    /// What its forwarded form hashes to.
+    pub content_hash: Option<i64>,
     /// Which subscriptions of its site do not receive it, and why.
     pub skipped: Vec<Skipped>,
 }
 
 impl EventRecord {
-    /// Whether this record replaces `other`, which speaks of the same event: the one routed last does.
+    /// Whether this record replaces `other`, which speaks of the same event.
+    ///
+    /// One that says how the holding ended (routed, or cancelled) replaces one that says it is held; of two that are
+    /// held, the one changed last, which brings its times. This is a total order, as that of deliveries is, and
+    /// `record` has the same in SQL. An event is either routed or cancelled; what happened to its deliveries is never
+    /// hidden by a record of the other kind.
     pub fn supersedes(&self, other: &Self) -> bool {
-        self.routed_at > other.routed_at
+        self.precedence() > other.precedence()
+    }
+
+    fn precedence(&self) -> (u8, [i64; 5]) {
+        let end = match (self.cancelled_at, self.routed_at) {
+            (Some(_), _) => 1,
+            (None, Some(_)) => 2,
+            (None, None) => 0,
+        };
+        let times = [self.routed_at, self.cancelled_at, self.changed_at].map(|at| at.map(Timestamp::as_millis));
+        let [routed, cancelled, changed] = times;
+        let sequence = self.sequence.map(u64::cast_signed);
+        (end, [routed, cancelled, changed, sequence, self.content_hash].map(|number| number.unwrap_or(-1)))
     }
 }
 
@@ -75,6 +100,8 @@ pub struct DeliveryRecord {
     pub next_attempt_at: Option<Timestamp>,
     /// When it came into this state.
     pub updated_at: Timestamp,
+    /// By which replay it was made; none for the event's own delivery.
+    pub replay: Option<ReplayId>,
 }
 
 /// The first 48 bits of a delivery's id: when its event was accepted ([`DeliveryId::derive`]).

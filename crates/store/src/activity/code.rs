@@ -48,6 +48,11 @@ codes! { Reason {
     NoAttemptsLeft = 6,
     EndpointSlowed = 7,
     EndpointBusy = 8,
+    BreakerOpen = 9,
+    RateLimited = 10,
+    ConsentPending = 11,
+    CancelledByRequest = 12,
+    Rescheduled = 13,
 } }
 
 codes! { ErrorCode {

@@ -2,13 +2,13 @@
 
 use sea_orm::{ConnectionTrait, FromQueryResult as _, Statement, Value};
 use slipstream_core::delivery::DeliveryState;
-use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId, id_hash};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
 use super::batch::{AttemptRecord, DeliveryRecord, EventRecord, created_at};
 use super::code::Code as _;
-use super::row::{AttemptRow, DeliveryRow, EventRow, id_hash};
+use super::row::{AttemptRow, DeliveryRow, EventRow};
 use crate::error::StoreError;
 use crate::page::Page;
 
@@ -65,10 +65,14 @@ pub struct ExplainedEvent {
     pub deliveries: Vec<Delivery>,
 }
 
+/// All that an [`EventRow`] needs.
+pub(super) const EVENT_COLUMNS: &str = "accepted_ms, key, site, source, id, type, subject, visibility, lane, \
+                                        intended_ms, expires_ms, routed_ms, skipped, sequence, content_hash, \
+                                        changed_ms, cancelled_ms";
 const COLUMNS: &str = "d.id, d.site, d.event_key, d.subscription, d.surface, d.lane, d.state, d.reason, \
-                       d.next_attempt_ms, d.updated_ms, e.source, e.id AS event_id, e.type, \
+                       d.next_attempt_ms, d.updated_ms, d.replay, e.source, e.id AS event_id, e.type, \
                        (SELECT COUNT(*) FROM attempts a WHERE a.delivery_id = d.id) AS attempts";
-const EVENT_OF_DELIVERY: &str = "events e ON e.accepted_ms = d.created_ms AND e.key = d.event_key";
+pub(super) const EVENT_OF_DELIVERY: &str = "events e ON e.accepted_ms = d.created_ms AND e.key = d.event_key";
 
 /// Deliveries, newest first by acceptance, at most `limit`, after the one named by `after`.
 ///
@@ -99,14 +103,19 @@ pub async fn list(
 
 /// Conditions and their values, in the order of their parameters.
 #[derive(Default)]
-struct Conditions {
+pub(super) struct Conditions {
     sql: Vec<String>,
     values: Vec<Value>,
 }
 
 impl Conditions {
+    /// No conditions, in a statement that has these values already.
+    pub(super) fn after(values: Vec<Value>) -> Self {
+        Self { sql: Vec::new(), values }
+    }
+
     /// Adds a condition; each `$` in it stands for the next of `values`.
-    fn add(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
+    pub(super) fn add(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
         let mut values = values.into_iter();
         let mut sql = String::new();
         for character in condition.chars() {
@@ -118,13 +127,19 @@ impl Conditions {
         }
         self.sql.push(sql);
     }
+
+    /// ` WHERE …`, or nothing if there is no condition; and the values.
+    pub(super) fn into_where(self) -> (String, Vec<Value>) {
+        let sql = if self.sql.is_empty() { String::new() } else { format!(" WHERE {}", self.sql.join(" AND ")) };
+        (sql, self.values)
+    }
 }
 
-fn big(number: i64) -> Value {
+pub(super) fn big(number: i64) -> Value {
     Value::BigInt(Some(number))
 }
 
-fn string(text: &str) -> Value {
+pub(super) fn string(text: &str) -> Value {
     Value::String(Some(text.to_owned()))
 }
 
@@ -135,10 +150,23 @@ async fn select(
     limit: usize,
     after: Option<DeliveryId>,
 ) -> Result<Vec<Delivery>, StoreError> {
-    let mut conditions = Conditions::default();
+    let mut conditions = conditions(filter, state);
     if let Some(id) = after {
         conditions.add("(d.created_ms, d.id) < ($, $)", [big(created_at(id).as_millis()), Value::Uuid(Some(id.0))]);
     }
+    let by_event = is_by_event(filter);
+    let join = if by_event { "JOIN" } else { "LEFT JOIN" };
+    run(connection, join, conditions, "DESC", limit).await
+}
+
+/// Whether the filter asks for something that only the event knows.
+pub(super) fn is_by_event(filter: &Filter) -> bool {
+    filter.event_id.is_some() || filter.event_type.is_some()
+}
+
+/// What `filter` asks of a delivery `d` and its event `e`; of its states, for `state` only, if one is given.
+pub(super) fn conditions(filter: &Filter, state: Option<DeliveryState>) -> Conditions {
+    let mut conditions = Conditions::default();
     if let Some(since) = filter.since {
         conditions.add("d.created_ms >= $", [big(since.as_millis())]);
     }
@@ -169,29 +197,24 @@ async fn select(
     if let Some(event_type) = &filter.event_type {
         conditions.add("e.type = $", [string(event_type)]);
     }
-    let by_event = filter.event_id.is_some() || filter.event_type.is_some();
-    let join = if by_event { "JOIN" } else { "LEFT JOIN" };
-    run(connection, join, conditions, "DESC", limit).await
+    conditions
 }
 
-async fn run(
+pub(super) async fn run(
     connection: &impl ConnectionTrait,
     join: &str,
-    mut conditions: Conditions,
+    conditions: Conditions,
     direction: &str,
     limit: usize,
 ) -> Result<Vec<Delivery>, StoreError> {
-    let filter = match conditions.sql.as_slice() {
-        [] => String::new(),
-        conditions => format!(" WHERE {}", conditions.join(" AND ")),
-    };
-    conditions.values.push(big(limit as i64));
+    let (filter, mut values) = conditions.into_where();
+    values.push(big(limit as i64));
     let sql = format!(
         "SELECT {COLUMNS} FROM deliveries d {join} {EVENT_OF_DELIVERY}{filter} \
          ORDER BY d.created_ms {direction}, d.id {direction} LIMIT ${}",
-        conditions.values.len()
+        values.len()
     );
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, conditions.values);
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     DeliveryRow::find_by_statement(statement).all(connection).await?.into_iter().map(Delivery::try_from).collect()
 }
 
@@ -222,8 +245,8 @@ pub async fn event(
     id: &str,
 ) -> Result<Option<ExplainedEvent>, StoreError> {
     let key = EventKey::new(site, source, id);
-    let sql = "SELECT accepted_ms, key, site, source, id, type, subject, visibility, lane, intended_ms, expires_ms, \
-               routed_ms, skipped FROM events WHERE id_hash = $1 AND key = $2 ORDER BY accepted_ms DESC LIMIT 1";
+    let sql =
+        format!("SELECT {EVENT_COLUMNS} FROM events WHERE id_hash = $1 AND key = $2 ORDER BY accepted_ms DESC LIMIT 1");
     let values = [Value::Int(Some(id_hash(id))), string(key.as_str())];
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     let Some(row) = EventRow::find_by_statement(statement).one(connection).await? else { return Ok(None) };

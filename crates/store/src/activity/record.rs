@@ -2,18 +2,19 @@
 
 use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, Statement, Value, sqlx};
 use slipstream_core::delivery::{DeliveryState, Reason};
+use slipstream_core::ids::id_hash;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
 use super::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Removal};
 use super::code::Code;
 use super::quarantine;
-use super::row::id_hash;
 use super::upsert::{Upsert, optional_text, text};
 use crate::entity::to_json;
 use crate::error::StoreError;
 use crate::store::Store;
 
+// `EventRecord::supersedes`, in SQL.
 const EVENTS: Upsert = Upsert {
     table: "events",
     columns: &[
@@ -31,9 +32,22 @@ const EVENTS: Upsert = Upsert {
         "expires_ms",
         "routed_ms",
         "skipped",
+        "sequence",
+        "content_hash",
+        "changed_ms",
+        "cancelled_ms",
     ],
-    on_conflict: "(accepted_ms, key) DO UPDATE SET routed_ms = excluded.routed_ms, skipped = excluded.skipped \
-                  WHERE excluded.routed_ms > COALESCE(events.routed_ms, -1)",
+    on_conflict: "(accepted_ms, key) DO UPDATE SET intended_ms = excluded.intended_ms, \
+                  expires_ms = excluded.expires_ms, routed_ms = excluded.routed_ms, skipped = excluded.skipped, \
+                  sequence = excluded.sequence, content_hash = excluded.content_hash, \
+                  changed_ms = excluded.changed_ms, cancelled_ms = excluded.cancelled_ms \
+                  WHERE (CASE WHEN excluded.cancelled_ms IS NOT NULL THEN 1 WHEN excluded.routed_ms IS NOT NULL THEN 2 \
+                  ELSE 0 END, COALESCE(excluded.routed_ms, -1), COALESCE(excluded.cancelled_ms, -1), \
+                  COALESCE(excluded.changed_ms, -1), COALESCE(excluded.sequence, -1), \
+                  COALESCE(excluded.content_hash, -1)) \
+                  > (CASE WHEN events.cancelled_ms IS NOT NULL THEN 1 WHEN events.routed_ms IS NOT NULL THEN 2 \
+                  ELSE 0 END, COALESCE(events.routed_ms, -1), COALESCE(events.cancelled_ms, -1), \
+                  COALESCE(events.changed_ms, -1), COALESCE(events.sequence, -1), COALESCE(events.content_hash, -1))",
 };
 
 // `DeliveryRecord::supersedes`, in SQL.
@@ -51,6 +65,7 @@ const DELIVERIES: Upsert = Upsert {
         "reason",
         "next_attempt_ms",
         "updated_ms",
+        "replay",
     ],
     on_conflict: "(created_ms, id) DO UPDATE SET state = excluded.state, reason = excluded.reason, \
                   next_attempt_ms = excluded.next_attempt_ms, updated_ms = excluded.updated_ms \
@@ -131,6 +146,10 @@ fn bind_event(event: EventRecord, values: &mut Vec<Value>) {
         millis(event.expires_at),
         millis(event.routed_at),
         optional_text(skipped),
+        Value::BigInt(event.sequence.map(u64::cast_signed)),
+        Value::BigInt(event.content_hash),
+        millis(event.changed_at),
+        millis(event.cancelled_at),
     ]);
 }
 
@@ -148,6 +167,7 @@ fn bind_delivery(delivery: DeliveryRecord, values: &mut Vec<Value>) {
         code(delivery.reason),
         millis(delivery.next_attempt_at),
         millis(Some(delivery.updated_at)),
+        Value::Uuid(delivery.replay.map(|replay| replay.0)),
     ]);
 }
 

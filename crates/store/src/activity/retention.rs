@@ -33,7 +33,7 @@ pub async fn expire(store: &Store, retention: Retention, limit: usize) -> Result
     touched += forget(
         store,
         "DELETE FROM events WHERE (accepted_ms, key) IN (SELECT e.accepted_ms, e.key FROM events e \
-         WHERE e.accepted_ms < $1 AND COALESCE(e.routed_ms, e.intended_ms, e.accepted_ms) < $1 AND NOT EXISTS \
+         WHERE e.accepted_ms < $1 AND COALESCE(e.routed_ms, e.cancelled_ms, e.intended_ms, e.accepted_ms) < $1 AND NOT EXISTS \
          (SELECT 1 FROM deliveries d WHERE d.created_ms = e.accepted_ms AND d.event_key = e.key) \
          ORDER BY e.accepted_ms LIMIT $2)",
         before,

@@ -3,7 +3,10 @@
 use std::fmt;
 
 use sea_orm::entity::prelude::*;
-use slipstream_core::config::{DisabledReason, EndpointState, SigningKey, Subscription, SubscriptionHeader, Surface};
+use slipstream_core::config::{
+    Consent, DisabledReason, EndpointLimits, EndpointState, Health, SigningKey, Subscription, SubscriptionHeader,
+    Surface,
+};
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::timestamp::Timestamp;
 
@@ -24,12 +27,20 @@ pub(crate) struct Model {
     pub(crate) headers: String,
     /// JSON list of event types.
     pub(crate) event_types: String,
-    /// `active` or `disabled`.
+    /// `active`, `pending` or `disabled`.
     pub(crate) state: String,
     /// Why, when disabled.
     pub(crate) disabled_reason: Option<String>,
     /// When it was last made or enabled; what happened before has no say.
     pub(crate) enabled_at_ms: i64,
+    /// Since when it has been degraded, if it is.
+    pub(crate) degraded_since_ms: Option<i64>,
+    /// When its health was last told or reset; what was seen before has no say.
+    pub(crate) health_at_ms: i64,
+    /// JSON of [`Consent`].
+    pub(crate) consent: String,
+    /// JSON of [`EndpointLimits`].
+    pub(crate) limits: String,
     /// JSON list of [`SigningKey`].
     pub(crate) signing_keys: String,
     pub(crate) revision: i64,
@@ -48,11 +59,13 @@ impl ActiveModelBehavior for ActiveModel {}
 
 pub(crate) const ACTIVE: &str = "active";
 pub(crate) const DISABLED: &str = "disabled";
+pub(crate) const PENDING: &str = "pending";
 
 /// The columns `state` and `disabled_reason`.
-fn state_columns(state: EndpointState) -> (&'static str, Option<String>) {
+pub(crate) fn state_columns(state: EndpointState) -> (&'static str, Option<String>) {
     match state {
         EndpointState::Active => (ACTIVE, None),
+        EndpointState::Pending => (PENDING, None),
         EndpointState::Disabled(reason) => (DISABLED, Some(reason_name(reason).to_owned())),
     }
 }
@@ -61,13 +74,15 @@ pub(crate) const fn reason_name(reason: DisabledReason) -> &'static str {
     match reason {
         DisabledReason::Gone => "gone",
         DisabledReason::Operator => "operator",
+        DisabledReason::Failing => "failing",
     }
 }
 
 fn state_from(state: &str, reason: Option<&str>) -> Option<EndpointState> {
-    let reasons = [DisabledReason::Gone, DisabledReason::Operator];
+    let reasons = [DisabledReason::Gone, DisabledReason::Operator, DisabledReason::Failing];
     match (state, reason) {
         (ACTIVE, None) => Some(EndpointState::Active),
+        (PENDING, None) => Some(EndpointState::Pending),
         (DISABLED, Some(name)) => {
             reasons.into_iter().find(|reason| reason_name(*reason) == name).map(EndpointState::Disabled)
         }
@@ -79,6 +94,10 @@ impl Model {
     /// The row of `subscription`, made or enabled at `enabled_at`.
     pub(crate) fn new(subscription: &Subscription, enabled_at: Timestamp) -> Self {
         let (state, disabled_reason) = state_columns(subscription.state);
+        let degraded_since_ms = match subscription.health {
+            Health::Healthy => None,
+            Health::Degraded(since) => Some(since.as_millis()),
+        };
         Self {
             id: subscription.id.to_string(),
             surface: subscription.surface.as_str().to_owned(),
@@ -91,6 +110,10 @@ impl Model {
             state: state.to_owned(),
             disabled_reason,
             enabled_at_ms: enabled_at.as_millis(),
+            degraded_since_ms,
+            health_at_ms: enabled_at.as_millis(),
+            consent: to_json(&subscription.consent),
+            limits: to_json(&subscription.limits),
             signing_keys: to_json(&subscription.signing_keys),
             revision: subscription.revision,
         }
@@ -112,6 +135,12 @@ impl TryFrom<Model> for Subscription {
             headers: row.json::<Vec<SubscriptionHeader>>("headers", &model.headers)?,
             event_types: row.json::<Vec<String>>("event_types", &model.event_types)?,
             state: row.name("state", state_from(&model.state, model.disabled_reason.as_deref()))?,
+            health: match model.degraded_since_ms {
+                None => Health::Healthy,
+                Some(since) => Health::Degraded(Timestamp::from_millis(since)),
+            },
+            consent: row.json::<Consent>("consent", &model.consent)?,
+            limits: row.json::<EndpointLimits>("limits", &model.limits)?,
             signing_keys: row.json::<Vec<SigningKey>>("signing_keys", &model.signing_keys)?,
             uri: model.uri,
             revision: model.revision,

@@ -32,12 +32,28 @@ pub(super) async fn explain(State(store): State<Store>, uri: Uri) -> Result<Json
     }
 }
 
-/// Whether an event waits for its time or is on its way.
+/// Whether an event waits for its time, is on its way, or was cancelled while it waited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum EventState {
+pub(super) enum EventState {
     Held,
     Routed,
+    Cancelled,
+}
+
+impl EventState {
+    /// The state of `event`. A delivery may be recorded before the routing that made it, so one that has some is routed.
+    pub(super) fn of(event: &EventRecord, has_deliveries: bool) -> Self {
+        if has_deliveries {
+            Self::Routed
+        } else if event.cancelled_at.is_some() {
+            Self::Cancelled
+        } else if event.routed_at.is_some() {
+            Self::Routed
+        } else {
+            Self::Held
+        }
+    }
 }
 
 /// An event, explained.
@@ -63,6 +79,12 @@ pub(super) struct EventView {
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     routed_at: Option<Timestamp>,
+    /// When its times were last changed while it was held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cancelled_at: Option<Timestamp>,
+    /// Its deliveries, those of replays among them.
     matched: Vec<DeliveryView>,
     not_matched: Vec<NotMatched>,
 }
@@ -82,11 +104,11 @@ impl From<ExplainedEvent> for EventView {
         let receives = |it: &Skipped| deliveries.iter().any(|delivery| delivery.record.subscription == it.subscription);
         let not_matched: Vec<_> =
             event.skipped.iter().filter(|it| !receives(it)).map(|it| NotMatched::new(it, &event)).collect();
-        // A delivery may be recorded before the routing that made it.
-        let routed = event.routed_at.is_some() || !deliveries.is_empty();
+        let own = deliveries.iter().filter(|delivery| delivery.record.replay.is_none()).count();
+        let state = EventState::of(&event, own > 0);
         Self {
-            state: if routed { EventState::Routed } else { EventState::Held },
-            summary: summary(&event, routed, deliveries.len(), not_matched.len()),
+            state,
+            summary: summary(&event, state, own, deliveries.len() - own, not_matched.len()),
             site: event.site,
             key: event.key,
             source: event.source,
@@ -99,22 +121,46 @@ impl From<ExplainedEvent> for EventView {
             intended_at: event.intended_at,
             expires_at: event.expires_at,
             routed_at: event.routed_at,
+            changed_at: event.changed_at,
+            cancelled_at: event.cancelled_at,
             matched: deliveries.into_iter().map(DeliveryView::from).collect(),
             not_matched,
         }
     }
 }
 
-fn summary(event: &EventRecord, routed: bool, matched: usize, not_matched: usize) -> String {
-    match (routed, event.intended_at, matched, not_matched) {
-        (false, Some(at), ..) => format!("The event is held until {at}; who receives it is decided then."),
-        (false, None, ..) => "The event is held; who receives it is not yet decided.".to_owned(),
-        (true, _, 0, 0) => "Nobody receives the event: its site had no subscription.".to_owned(),
-        (true, _, 0, _) => format!("Nobody receives the event: none of {} matched.", subscriptions(not_matched)),
-        (true, _, _, 0) => format!("The event goes to {}.", subscriptions(matched)),
-        (true, ..) => {
-            format!("The event goes to {}, and not to {not_matched} of its site.", subscriptions(matched))
+/// What became of an event, of whose deliveries `own` were made when it was routed and `replayed` by replays.
+fn summary(event: &EventRecord, state: EventState, own: usize, replayed: usize, not_matched: usize) -> String {
+    let summary = match (state, own, not_matched) {
+        (EventState::Held, ..) => held(event),
+        (EventState::Cancelled, ..) => {
+            let at = event.cancelled_at.map_or_else(String::new, |at| format!(" at {at}"));
+            format!("Nobody receives the event: it was cancelled{at}, before it came due.")
         }
+        (EventState::Routed, 0, 0) => "Nobody receives the event: its site had no subscription.".to_owned(),
+        (EventState::Routed, 0, _) => {
+            format!("Nobody receives the event: none of {} matched.", subscriptions(not_matched))
+        }
+        (EventState::Routed, _, 0) => format!("The event goes to {}.", subscriptions(own)),
+        (EventState::Routed, ..) => {
+            format!("The event goes to {}, and not to {not_matched} of its site.", subscriptions(own))
+        }
+    };
+    match replayed {
+        0 => summary,
+        1 => format!("{summary} It was replayed once."),
+        _ => format!("{summary} Replays made {replayed} further deliveries."),
+    }
+}
+
+fn held(event: &EventRecord) -> String {
+    let summary = match event.intended_at {
+        Some(at) => format!("The event is held until {at}; who receives it is decided then."),
+        None => "The event is held; who receives it is not yet decided.".to_owned(),
+    };
+    match event.changed_at {
+        None => summary,
+        Some(at) => format!("{summary} Its times were changed at {at}."),
     }
 }
 

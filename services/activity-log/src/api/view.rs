@@ -6,7 +6,7 @@ use serde::Serialize;
 use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::Surface;
 use slipstream_core::delivery::{DeliveryState, Reason};
-use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::ids::{DeliveryId, EventKey, ReplayId, SubscriptionId};
 use slipstream_core::lane::Lane;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -31,7 +31,11 @@ impl From<Page<Delivery>> for DeliveryPage {
 #[serde(rename_all = "camelCase")]
 pub(super) struct DeliveryView {
     id: DeliveryId,
+    /// What receivers know it by: a replay's is that of the delivery it repeats (SPEC 4.1).
     webhook_id: String,
+    /// By which replay it was made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<ReplayId>,
     site: Slug,
     event_key: EventKey,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,9 +64,11 @@ impl From<Delivery> for DeliveryView {
         let Delivery { record, event, attempt_count } = delivery;
         let (source, event_id, event_type) =
             event.map_or((None, None, None), |event| (Some(event.source), Some(event.id), Some(event.event_type)));
+        let first = DeliveryId::derive(record.created_at(), record.subscription, &record.event_key);
         Self {
             id: record.id,
-            webhook_id: record.id.webhook_id(),
+            webhook_id: first.webhook_id(),
+            replay: record.replay,
             created_at: record.created_at(),
             site: record.site,
             event_key: record.event_key,

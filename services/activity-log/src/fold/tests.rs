@@ -17,11 +17,25 @@ fn subscription() -> SubscriptionId {
 }
 
 fn routed(id: u8, routed_at: Option<i64>) -> Message {
+    routed_with(id, routed_at, |_| {})
+}
+
+/// An event that is held, whose times were changed so often, and that was cancelled or not.
+fn held(id: u8, changes: i64, is_cancelled: bool) -> Message {
+    routed_with(id, None, |event| {
+        event.changed_at = (changes > 0).then(|| at(100 + changes));
+        // Two records of one moment say the same.
+        event.intended_at = (changes > 0).then(|| at(1000 + changes));
+        event.cancelled_at = is_cancelled.then(|| at(200 + changes));
+    })
+}
+
+fn routed_with(id: u8, routed_at: Option<i64>, change: impl FnOnce(&mut RoutedEvent)) -> Message {
     let site: Slug = "s8n6EzC".parse().unwrap();
     let key = EventKey::new(&site, "/letters", &id.to_string());
     let delivery = DeliveryId::derive(at(i64::from(id)), subscription(), &key);
     let matched = vec![Matched { delivery, subscription: subscription(), surface: Surface::Slipstream }];
-    let event = RoutedEvent {
+    let mut event = RoutedEvent {
         key,
         source: "/letters".into(),
         id: id.to_string(),
@@ -33,9 +47,14 @@ fn routed(id: u8, routed_at: Option<i64>) -> Message {
         intended_at: None,
         expires_at: None,
         routed_at: routed_at.map(at),
+        changed_at: None,
+        cancelled_at: None,
+        sequence: None,
+        content_hash: None,
         matched: if routed_at.is_some() { matched } else { Vec::new() },
         skipped: Vec::new(),
     };
+    change(&mut event);
     ("routed.s8n6EzC".into(), serde_json::to_vec(&Routed { site, events: vec![event] }).unwrap())
 }
 
@@ -62,6 +81,7 @@ fn outcome(id: u8, state: DeliveryState, ended: i64, attempt: Option<u32>) -> Me
             response: Some("b2s=".into()),
         }),
         next_attempt_at: (state == DeliveryState::RetryWait).then(|| at(ended + 5000)),
+        replay: None,
     };
     let outcomes = Outcomes { subscription: subscription(), surface: Surface::Slipstream, outcomes: vec![outcome] };
     (format!("outcomes.slipstream.{}", subscription()), serde_json::to_vec(&outcomes).unwrap())
@@ -109,6 +129,16 @@ fn a_higher_attempt_supersedes_a_lower_one() {
 }
 
 #[test]
+fn of_an_event_that_is_held_the_last_change_counts_until_it_ends() {
+    let folded_event = |messages: &[Message]| folded(messages).events.remove(0);
+    let held_events = [held(7, 2, false), held(7, 0, false), held(7, 1, false)];
+    assert_eq!(folded_event(&held_events).intended_at, Some(at(1002)));
+    let cancelled = folded_event(&[held(7, 1, true), held(7, 2, false)]);
+    assert_eq!((cancelled.cancelled_at, cancelled.routed_at), (Some(at(201)), None));
+    assert_eq!(folded_event(&[held(7, 2, false), routed(7, Some(3000))]).routed_at, Some(at(3000)));
+}
+
+#[test]
 fn a_removed_subscription_is_a_removal_and_a_disabled_one_is_not() {
     let changed = |change: &str| {
         let at = at(5);
@@ -138,7 +168,8 @@ fn any_message() -> impl Strategy<Value = Message> {
     let any_outcome = (0_u8..3, prop::sample::select(&DeliveryState::ALL[..]), 0_i64..40, prop::option::of(1_u32..4))
         .prop_map(|(id, state, ended, attempt)| outcome(id, state, ended + 10, attempt));
     let any_routed = (0_u8..3, prop::option::of(0_i64..5)).prop_map(|(id, at)| routed(id, at));
-    prop_oneof![3 => any_outcome, 1 => any_routed]
+    let any_held = (0_u8..3, 0_i64..4, any::<bool>()).prop_map(|(id, changes, ends)| held(id, changes, ends));
+    prop_oneof![3 => any_outcome, 1 => any_routed, 1 => any_held]
 }
 
 proptest! {

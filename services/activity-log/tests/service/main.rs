@@ -1,8 +1,17 @@
 //! The whole service on a real bus and real databases.
 
+mod acting;
 mod asking;
+mod explaining;
+mod judging;
 mod outage;
+mod reconciling;
 mod recording;
+mod replaying;
+mod rescheduling;
+mod scheduled;
+mod stage;
+mod waits;
 mod world;
 
 /// Runs each statement on a world of its own, once per backend.

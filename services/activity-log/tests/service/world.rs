@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::Value;
-use slipstream_activity_log::{Config, RetentionConfig};
+use slipstream_activity_log::{Config, HealthConfig, RetentionConfig};
 use slipstream_bus::{Bus, BusConfig, Outgoing, Publisher, StreamName, subject};
-use slipstream_core::config::Surface;
+use slipstream_core::config::{Record, Surface};
 use slipstream_core::contract::{Attempt, Matched, Outcome, Outcomes, Routed, RoutedEvent, Skipped};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
@@ -17,6 +17,7 @@ use slipstream_core::timestamp::Timestamp;
 use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, TelemetryConfig};
 use slipstream_service::{Context, lifecycle};
 use slipstream_store::{DatabaseConfig, Store};
+use slipstream_test_support::builders::{self, AccountWithKeys};
 use slipstream_test_support::{NatsServer, eventually, install_crypto};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -55,6 +56,10 @@ pub(crate) fn routed_event(id: &str, accepted: i64) -> RoutedEvent {
         intended_at: None,
         expires_at: None,
         routed_at: Some(at(accepted + 1)),
+        changed_at: None,
+        cancelled_at: None,
+        sequence: None,
+        content_hash: None,
         matched: vec![Matched { delivery, subscription: subscription(1), surface: Surface::Slipstream }],
         skipped: vec![Skipped { subscription: subscription(9), reason: SkipReason::TypeNotSubscribed }],
     }
@@ -86,6 +91,7 @@ pub(crate) fn outcome(id: &str, accepted: i64, state: DeliveryState, number: u32
             response: Some("b2s=".into()),
         }),
         next_attempt_at: (state == DeliveryState::RetryWait).then(|| at(ended + 5000)),
+        replay: None,
     }
 }
 
@@ -94,6 +100,9 @@ pub(crate) struct World {
     pub(crate) nats: NatsServer,
     pub(crate) store: Store,
     pub(crate) ctx: Context,
+    pub(crate) bus: Bus,
+    /// One of our own services, that may do everything on all sites. There is a site, [`site`].
+    pub(crate) account: AccountWithKeys,
     publisher: Publisher,
     client: reqwest::Client,
     database: String,
@@ -117,6 +126,16 @@ impl World {
 
     /// With a retention of one's own.
     pub(crate) async fn start_with(nats: NatsServer, url: String, own_url: String, retention: RetentionConfig) -> Self {
+        Self::start_configured(nats, url, own_url, |config| config.retention = retention).await
+    }
+
+    /// With settings of one's own.
+    pub(crate) async fn start_configured(
+        nats: NatsServer,
+        url: String,
+        own_url: String,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         install_crypto();
         let bus = BusConfig { url: nats.url(), ..BusConfig::default() };
         let http = HttpConfig {
@@ -125,14 +144,22 @@ impl World {
             drain_max: Duration::from_secs(10),
             ..HttpConfig::default()
         };
-        let config = Config {
+        let mut config = Config {
             http: http.clone(),
             bus: bus.clone(),
             database: DatabaseConfig { url: url.clone(), max_connections: 4 },
             operator: OperatorConfig { token: Secret::new(TOKEN) },
-            retention,
+            retention: RetentionConfig::default(),
+            health: HealthConfig::default(),
             telemetry: TelemetryConfig::default(),
         };
+        change(&mut config);
+        let our_bus = Bus::connect(&bus).await.unwrap();
+        let account = builders::account();
+        let bucket = our_bus.config_bucket().await.unwrap();
+        for record in [Record::Site(builders::site(builders::SITE)), Record::Account(account.account.clone())] {
+            bucket.put(&record).await.unwrap();
+        }
         let ctx = Context::new();
         let router = slipstream_activity_log::start(config, &ctx).await.unwrap();
         let listener = lifecycle::bind(&http).await.unwrap();
@@ -142,8 +169,9 @@ impl World {
             async move { ctx.serve(listener, router, &http).await }
         });
         let store = Store::connect(&DatabaseConfig { url: own_url, max_connections: 2 }).await.unwrap();
-        let publisher = Bus::connect(&bus).await.unwrap().publisher(StreamName::Outcomes);
-        Self { nats, store, ctx, publisher, client: reqwest::Client::new(), database: url, base, serving }
+        let publisher = our_bus.publisher(StreamName::Outcomes);
+        let client = reqwest::Client::new();
+        Self { nats, store, ctx, bus: our_bus, account, publisher, client, database: url, base, serving }
     }
 
     /// Stops the service, as a signal does, and waits for its end.
@@ -168,7 +196,11 @@ impl World {
     }
 
     pub(crate) async fn publish_outcomes(&self, outcomes: Vec<Outcome>) {
-        let (subscription, surface) = (subscription(1), Surface::Slipstream);
+        self.publish_outcomes_to(subscription(1), outcomes).await;
+    }
+
+    pub(crate) async fn publish_outcomes_to(&self, subscription: SubscriptionId, outcomes: Vec<Outcome>) {
+        let surface = Surface::Slipstream;
         let payload = serde_json::to_vec(&Outcomes { subscription, surface, outcomes }).unwrap().into();
         self.publish(Outgoing::new(subject::outcomes(surface, subscription), payload)).await;
     }
@@ -183,10 +215,12 @@ impl World {
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
-        let response = request.send().await.unwrap();
-        let status = response.status();
-        let body = response.bytes().await.unwrap();
-        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+        answer(request).await
+    }
+
+    /// A request to any path, ready to be given a credential and a body.
+    pub(crate) fn to(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method.parse().unwrap(), format!("{}{path}", self.base))
     }
 
     /// Asks until the answer is 200 and `wanted` holds of it.
@@ -210,4 +244,12 @@ impl World {
             cursor = format!("&cursor={next}");
         }
     }
+}
+
+/// What a request is answered: the status, and the body if it is JSON.
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (StatusCode, Value) {
+    let response = request.send().await.unwrap();
+    let status = response.status();
+    let body = response.bytes().await.unwrap();
+    (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
 }

@@ -1,5 +1,7 @@
 //! The four services, each with the settings it has in common with the others.
 
+use std::net::SocketAddr;
+
 use anyhow::Context as _;
 use axum::Router;
 use slipstream_bus::BusConfig;
@@ -20,6 +22,8 @@ pub(super) struct Parts {
     pub(super) registry_database: DatabaseConfig,
     pub(super) activity_database: DatabaseConfig,
     pub(super) operator_token: String,
+    /// Where all of them listen.
+    pub(super) address: SocketAddr,
     pub(super) settings: Settings,
 }
 
@@ -28,7 +32,7 @@ impl Parts {
     ///
     /// One after the other: each declares the same streams, and the first has them made for all.
     pub(super) async fn start(self, ctx: &Context) -> anyhow::Result<Router> {
-        let Self { http, bus, registry_database, activity_database, operator_token, settings } = self;
+        let Self { http, bus, registry_database, activity_database, operator_token, address, settings } = self;
         let telemetry = settings.telemetry;
         let operator = OperatorConfig { token: Secret::new(operator_token) };
         let activity_log = activity_log::start(
@@ -38,6 +42,7 @@ impl Parts {
                 database: activity_database,
                 operator: operator.clone(),
                 retention: activity_log::RetentionConfig::default(),
+                health: settings.health,
                 telemetry: telemetry.clone(),
             },
             ctx,
@@ -51,6 +56,8 @@ impl Parts {
                 database: registry_database,
                 operator,
                 targets: settings.targets.clone(),
+                handshake: reachable(settings.handshake, address)?,
+                signing: settings.signing,
                 telemetry: telemetry.clone(),
             },
             ctx,
@@ -72,5 +79,33 @@ impl Parts {
         let ingest = ingest::start(ingest::Config { http, bus, telemetry }, ctx).await;
         let ingest = ingest.context("ingest does not start")?;
         Ok(ingest.merge(registry).merge(dispatcher).merge(activity_log))
+    }
+}
+
+/// The handshake's settings, with a URL at which receivers of this machine can grant later, unless one is set. Others
+/// could not reach it, so a listener that is not on loopback has none by itself.
+fn reachable(mut handshake: registry::HandshakeConfig, address: SocketAddr) -> anyhow::Result<registry::HandshakeConfig> {
+    if handshake.callback_url.is_none() && address.ip().is_loopback() {
+        handshake.callback_url = Some(registry::CallbackUrl::try_from(format!("http://{address}"))?);
+    }
+    Ok(handshake)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_goes_to_the_listener_if_that_is_on_loopback_and_nothing_else_is_set() {
+        let url = |text: &str| registry::CallbackUrl::try_from(text.to_owned()).ok();
+        let made = |callback_url, address: &str| {
+            let handshake = registry::HandshakeConfig { callback_url, ..registry::HandshakeConfig::default() };
+            reachable(handshake, address.parse().unwrap()).unwrap().callback_url
+        };
+        assert_eq!(made(None, "127.0.0.1:8080"), url("http://127.0.0.1:8080"));
+        assert_eq!(made(None, "[::1]:8080"), url("http://[::1]:8080"));
+        assert_eq!(made(None, "0.0.0.0:8080"), None);
+        let set = url("https://events.example");
+        assert_eq!(made(set.clone(), "127.0.0.1:8080"), set);
     }
 }

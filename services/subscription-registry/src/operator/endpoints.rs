@@ -2,21 +2,26 @@
 
 use axum::Json as Answer;
 use axum::extract::{Path, Query, State};
-use axum::response::IntoResponse;
-use serde::Serialize;
-use slipstream_core::config::{DisabledReason, EndpointState, Subscription, Surface};
+use serde::{Deserialize, Serialize};
+use slipstream_core::config::{Consent, DisabledReason, EndpointLimits, EndpointState, Health, Subscription, Surface};
 use slipstream_core::ids::{AccountId, SubscriptionId};
-use slipstream_core::problem::Problem;
+use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::ApiError;
 use slipstream_service::list::{Pairs, bad_parameter, unknown_parameter};
-use slipstream_service::{ApiError, clock};
 use slipstream_store::subscriptions::{self, StateFilter};
 
 use super::list::{ListParameters, PageView};
-use super::{NO_STORE, not_found};
+use super::not_found;
+use crate::endpoints::Switch;
 use crate::registry::RegistryError;
-use crate::state::AppState;
+use crate::state::{AppState, Json};
+
+/// The most requests per minute that a limit may say; more is no limit.
+const RATE_PER_MINUTE_MAX: u32 = 1_000_000;
+/// The most requests in flight that a limit may say: as many as may go to one host (THREATS 3).
+const IN_FLIGHT_MAX: u32 = 64;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -33,16 +38,89 @@ pub(super) struct View {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     disabled_reason: Option<DisabledReason>,
+    /// How it has been answering.
+    health: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    degraded_since: Option<Timestamp>,
+    consent: ConsentView,
+    limits: Limits,
+    /// What comes of consent and limits; null is any number.
+    rate_per_minute: Option<u32>,
     revision: i64,
+}
+
+/// Whether the receiver has agreed to be called (SPEC 3.7).
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "snake_case", rename_all_fields = "camelCase")]
+enum ConsentView {
+    /// It was not asked.
+    Off,
+    NotGranted {
+        origin: String,
+    },
+    Granted {
+        origin: String,
+        /// Null is any number.
+        rate_per_minute: Option<u32>,
+    },
+}
+
+impl From<Consent> for ConsentView {
+    fn from(consent: Consent) -> Self {
+        match consent {
+            Consent::Off => Self::Off,
+            Consent::NotGranted { origin } => Self::NotGranted { origin },
+            Consent::Granted { origin, rate_per_minute } => Self::Granted { origin, rate_per_minute },
+        }
+    }
+}
+
+/// What an operator allows the endpoint; null, or left out, is no limit but the usual ones.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Limits {
+    #[serde(default)]
+    rate_per_minute: Option<u32>,
+    #[serde(default)]
+    in_flight_max: Option<u32>,
+}
+
+impl Limits {
+    fn check(self) -> Result<EndpointLimits, Problem> {
+        let mut errors = Vec::new();
+        for (name, value, max) in [
+            ("ratePerMinute", self.rate_per_minute, RATE_PER_MINUTE_MAX),
+            ("inFlightMax", self.in_flight_max, IN_FLIGHT_MAX),
+        ] {
+            if value.is_some_and(|value| !(1..=max).contains(&value)) {
+                errors.push(FieldError::at(name, format!("must be null or a number from 1 to {max}")));
+            }
+        }
+        if errors.is_empty() {
+            Ok(EndpointLimits { rate_per_minute: self.rate_per_minute, in_flight_max: self.in_flight_max })
+        } else {
+            Err(Problem::with_errors(ProblemKind::BadRequest, errors))
+        }
+    }
 }
 
 impl From<Subscription> for View {
     fn from(it: Subscription) -> Self {
         let (state, disabled_reason) = match it.state {
             EndpointState::Active => ("active", None),
+            EndpointState::Pending => ("pending", None),
             EndpointState::Disabled(reason) => ("disabled", Some(reason)),
         };
+        let (health, degraded_since) = match it.health {
+            Health::Healthy => ("healthy", None),
+            Health::Degraded(since) => ("degraded", Some(since)),
+        };
         Self {
+            health,
+            degraded_since,
+            rate_per_minute: it.rate_per_minute(),
+            consent: it.consent.into(),
+            limits: Limits { rate_per_minute: it.limits.rate_per_minute, in_flight_max: it.limits.in_flight_max },
             id: it.id,
             surface: it.surface,
             site: it.site,
@@ -58,30 +136,16 @@ impl From<Subscription> for View {
     }
 }
 
-/// The keys that sign, the current one first.
-#[derive(Serialize)]
-struct Secrets {
-    keys: Vec<Secret>,
-}
-
-#[derive(Serialize)]
-struct Secret {
-    /// `whsec_…`
-    secret: String,
-    /// When it stops signing; null for the current one.
-    until: Option<Timestamp>,
-}
-
-fn endpoint_id(text: &str) -> Result<SubscriptionId, Problem> {
+pub(super) fn endpoint_id(text: &str) -> Result<SubscriptionId, Problem> {
     text.parse().map_err(|_| not_found("endpoint"))
 }
 
-async fn find(state: &AppState, id: &str) -> Result<Subscription, ApiError> {
+pub(super) async fn find(state: &AppState, id: &str) -> Result<Subscription, ApiError> {
     let found = subscriptions::get(state.registry.store().connection(), endpoint_id(id)?).await;
     Ok(found.map_err(RegistryError::from)?.ok_or_else(|| not_found("endpoint"))?)
 }
 
-/// Endpoints by id, which is by age; `?state=active` or `disabled`.
+/// Endpoints by id, which is by age; `?state=active`, `pending`, `disabled` or `degraded`, which are active, too.
 pub(super) async fn list(
     State(state): State<AppState>,
     Query(pairs): Query<Pairs>,
@@ -90,8 +154,10 @@ pub(super) async fn list(
     let ListParameters { limit, after } = ListParameters::parse_with(pairs, |name, value| {
         filter = Some(match (name, value.as_str()) {
             ("state", "active") => StateFilter::Active,
+            ("state", "pending") => StateFilter::Pending,
             ("state", "disabled") => StateFilter::Disabled,
-            ("state", _) => return Err(bad_parameter(name, "must be active or disabled")),
+            ("state", "degraded") => StateFilter::Degraded,
+            ("state", _) => return Err(bad_parameter(name, "must be active, pending, disabled or degraded")),
             _ => return Err(unknown_parameter(name, "state, limit and cursor")),
         });
         Ok(())
@@ -104,35 +170,34 @@ pub(super) async fn get(State(state): State<AppState>, Path(id): Path<String>) -
     Ok(Answer(find(&state, &id).await?.into()))
 }
 
-/// Lets an endpoint take deliveries again. A repeat changes nothing.
+/// Lets a disabled endpoint take deliveries again, as soon as its receiver has agreed if the policy requires that. A
+/// repeat changes nothing.
 pub(super) async fn enable(State(state): State<AppState>, Path(id): Path<String>) -> Result<Answer<View>, ApiError> {
-    let id = endpoint_id(&id)?;
-    let changed = subscriptions::enable(state.registry.store().connection(), id, clock::now()).await;
-    answer(&state, changed.map_err(RegistryError::from)?).await
+    switch(&state, &id, Switch::Enable(state.handshake.policy())).await
 }
 
 /// Lets an endpoint take no more deliveries. A repeat changes nothing.
 pub(super) async fn disable(State(state): State<AppState>, Path(id): Path<String>) -> Result<Answer<View>, ApiError> {
-    let (connection, id) = (state.registry.store().connection(), endpoint_id(&id)?);
-    let changed = subscriptions::disable(connection, id, DisabledReason::Operator, None).await;
-    answer(&state, changed.map_err(RegistryError::from)?).await
+    switch(&state, &id, Switch::Disable).await
 }
 
-async fn answer(state: &AppState, changed: Option<Subscription>) -> Result<Answer<View>, ApiError> {
-    let subscription = changed.ok_or_else(|| not_found("endpoint"))?;
-    state.registry.mirror_subscription(subscription.id).await?;
-    tracing::info!(subscription.id = %subscription.id, state = ?subscription.state, "endpoint changed by an operator");
-    Ok(Answer(subscription.into()))
+async fn switch(state: &AppState, id: &str, switch: Switch) -> Result<Answer<View>, ApiError> {
+    let switched = state.registry.switch(endpoint_id(id)?, switch).await?;
+    Ok(Answer(switched.ok_or_else(|| not_found("endpoint"))?.into()))
 }
 
-/// The signing keys, for whoever verifies the webhooks.
-pub(super) async fn secret(
+/// Sets the limits of an endpoint, both of them. A repeat changes nothing.
+pub(super) async fn set_limits(
     State(state): State<AppState>,
     Path(id): Path<String>,
-) -> Result<impl IntoResponse, ApiError> {
-    let subscription = find(&state, &id).await?;
-    // Reading a key leaves a record (THREATS 5).
-    tracing::info!(subscription.id = %subscription.id, "signing keys read by an operator");
-    let keys = subscription.signing_keys.into_iter().map(|key| Secret { secret: key.secret, until: key.until });
-    Ok((NO_STORE, Answer(Secrets { keys: keys.collect() })))
+    Json(body): Json<Limits>,
+) -> Result<Answer<View>, ApiError> {
+    let id = endpoint_id(&id)?;
+    let limits = body.check()?;
+    let applied = subscriptions::set_limits(state.registry.store().connection(), id, limits).await;
+    let applied = applied.map_err(RegistryError::from)?;
+    let subscription = applied.into_subscription().ok_or_else(|| not_found("endpoint"))?;
+    state.registry.mirror_subscription(id).await?;
+    tracing::info!(subscription.id = %id, ?limits, "endpoint limited by an operator");
+    Ok(Answer(subscription.into()))
 }

@@ -1,7 +1,7 @@
 //! The bodies of S3 and S5 (SPEC 5.4): what a caller may ask for, and what it is told.
 
 use serde::{Deserialize, Serialize};
-use slipstream_core::config::{DisabledReason, EndpointState, Subscription, SubscriptionHeader};
+use slipstream_core::config::{EndpointState, Subscription, SubscriptionHeader};
 use slipstream_core::feature::Feature;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_webhook::{AddressPolicy, PreparedHeaders, Target};
@@ -35,22 +35,22 @@ pub(super) struct Wanted {
 }
 
 impl WebhookSubscription {
-    /// Checks every rule of `feature`.
+    /// Checks every rule of `feature`; gives what is wanted, and where to.
     ///
     /// # Errors
     /// 400 with every member that is wrong; if none is, 422 when the target may not be called.
-    pub(super) fn check(self, feature: &Feature, policy: &AddressPolicy) -> Result<Wanted, Problem> {
+    pub(super) fn check(self, feature: &Feature, policy: &AddressPolicy) -> Result<(Wanted, Target), Problem> {
         let headers: Vec<_> = self.headers.unwrap_or_default().into_iter().map(SubscriptionHeader::from).collect();
         let mut errors = header_errors(&headers);
         let event_types = check_event_types(self.event_types.unwrap_or_default(), feature, &mut errors);
         if !errors.is_empty() {
             return Err(Problem::with_errors(ProblemKind::BadRequest, errors));
         }
-        Target::parse(&self.uri, policy).map_err(|refused| {
+        let target = Target::parse(&self.uri, policy).map_err(|refused| {
             let error = FieldError::at("Uri", refused.to_string());
             Problem::with_errors(ProblemKind::TargetNotAllowed, vec![error])
         })?;
-        Ok(Wanted { uri: self.uri, headers, event_types })
+        Ok((Wanted { uri: self.uri, headers, event_types }, target))
     }
 }
 
@@ -114,7 +114,8 @@ impl From<Subscription> for Details {
     fn from(subscription: Subscription) -> Self {
         let label = match subscription.state {
             EndpointState::Active => "state:active",
-            EndpointState::Disabled(DisabledReason::Gone | DisabledReason::Operator) => "state:disabled",
+            EndpointState::Pending => "state:pending-handshake",
+            EndpointState::Disabled(_) => "state:disabled",
         };
         Self {
             uri: subscription.uri,
@@ -135,7 +136,8 @@ mod tests {
     const CREATED: &str = "communications.letter.created";
 
     fn check(body: serde_json::Value) -> Result<Wanted, Problem> {
-        serde_json::from_value::<WebhookSubscription>(body).unwrap().check(&FEATURES[0], &AddressPolicy::default())
+        let body = serde_json::from_value::<WebhookSubscription>(body).unwrap();
+        body.check(&FEATURES[0], &AddressPolicy::default()).map(|(wanted, _)| wanted)
     }
 
     fn refusal(body: serde_json::Value) -> (u16, Vec<String>) {

@@ -9,8 +9,8 @@ use slipstream_core::config::{Record, Subscription};
 use slipstream_service::Context;
 use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, TelemetryConfig};
 use slipstream_service::http::App;
-use slipstream_store::DatabaseConfig;
-use slipstream_subscription_registry::{Config, start};
+use slipstream_store::{DatabaseConfig, Store};
+use slipstream_subscription_registry::{Config, HandshakeConfig, HandshakePolicy, SigningConfig, start};
 use slipstream_test_support::NatsServer;
 use slipstream_webhook::AddressPolicy;
 use tempfile::TempDir;
@@ -19,7 +19,22 @@ pub(crate) const SITE: &str = "s8n6EzC";
 pub(crate) const PATH: &str = "/sites/s8n6EzC/webhooks/features/physicalpost";
 const TOKEN: &str = "operator-token-of-the-tests";
 
+/// What tests set otherwise than most: most name receivers that do not exist, so nobody is asked.
+pub(crate) struct Settings {
+    pub(crate) targets: AddressPolicy,
+    pub(crate) handshake: HandshakeConfig,
+    pub(crate) signing: SigningConfig,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let handshake = HandshakeConfig { policy: HandshakePolicy::Off, ..HandshakeConfig::default() };
+        Self { targets: AddressPolicy::default(), handshake, signing: SigningConfig::default() }
+    }
+}
+
 pub(crate) struct Harness {
+    pub(crate) settings: Settings,
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
     pub(crate) database: DatabaseConfig,
@@ -48,14 +63,27 @@ impl Harness {
         let nats = NatsServer::start().await;
         let database = DatabaseConfig { url, ..DatabaseConfig::default() };
         let bus = Bus::connect(&BusConfig { url: nats.url(), ..BusConfig::default() }).await.unwrap();
-        let (app, ctx) = serve(&nats, &database).await;
-        Self { nats, bus, database, app, ctx, _directory: directory }
+        let settings = Settings::default();
+        let (app, ctx) = serve(&nats, &database, &settings).await;
+        Self { settings, nats, bus, database, app, ctx, _directory: directory }
     }
 
     /// Stops the service and starts it again on the same database and server.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
-        (self.app, self.ctx) = serve(&self.nats, &self.database).await;
+        (self.app, self.ctx) = serve(&self.nats, &self.database, &self.settings).await;
+    }
+
+    /// The same under other settings.
+    pub(crate) async fn with(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self.restart().await;
+        self
+    }
+
+    /// The database, as another process sees it.
+    pub(crate) async fn store(&self) -> Store {
+        Store::connect(&self.database).await.unwrap()
     }
 
     /// Stops the service; requests are still answered, from what is left.
@@ -157,14 +185,16 @@ fn with_body(request: http::request::Builder, body: &Value) -> Request<Body> {
     request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap()
 }
 
-async fn serve(nats: &NatsServer, database: &DatabaseConfig) -> (App, Context) {
+async fn serve(nats: &NatsServer, database: &DatabaseConfig, settings: &Settings) -> (App, Context) {
     let ctx = Context::new();
     let config = Config {
         http: HttpConfig::default(),
         bus: BusConfig { url: nats.url(), ..BusConfig::default() },
         database: database.clone(),
         operator: OperatorConfig { token: Secret::new(TOKEN) },
-        targets: AddressPolicy::default(),
+        targets: settings.targets.clone(),
+        handshake: settings.handshake.clone(),
+        signing: settings.signing.clone(),
         telemetry: TelemetryConfig::default(),
     };
     let router = start(config, &ctx).await.unwrap();

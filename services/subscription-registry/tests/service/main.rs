@@ -1,10 +1,14 @@
 //! The service as its callers see it, on a real nats-server and on SQLite or PostgreSQL.
 
 mod bucket;
+mod callback;
+mod consent;
 mod demo;
 mod harness;
+mod health;
 mod operator;
 mod refusals;
+mod signing;
 mod subscribing;
 
 /// Runs each statement on a service of its own, once per database.

@@ -3,11 +3,15 @@
 use axum::body::Body;
 use http::{Method, Request};
 use serde_json::{Value, json};
-use slipstream_core::config::{EndpointState, Record};
+use slipstream_core::config::{EndpointLimits, EndpointState, Record};
 
 use crate::harness::{Harness, PATH, SITE};
 
-crate::on_both_databases!(tenants_are_made_and_changed, endpoints_are_listed_and_switched);
+crate::on_both_databases!(
+    tenants_are_made_and_changed,
+    endpoints_are_listed_and_switched,
+    an_operator_limits_an_endpoint_until_it_is_removed,
+);
 
 async fn tenants_are_made_and_changed(service: Harness) {
     let put = |path: &'static str, body| service.operator(Method::PUT, path, body);
@@ -97,20 +101,83 @@ async fn endpoints_are_listed_and_switched(service: Harness) {
 
     let secret = get(&format!("/admin/v1/endpoints/{id}/secret")).await;
     assert_eq!(secret.headers["cache-control"], "no-store");
-    assert_eq!(secret.body, json!({"keys": [{"secret": subscription.signing_keys[0].secret, "until": null}]}));
+    assert_eq!(secret.body["keys"][0]["secret"], json!(subscription.signing_keys[0].secret));
 
     let enabled = post(format!("/admin/v1/endpoints/{id}/enable")).await;
     assert_eq!((&enabled.body["state"], enabled.body.get("disabledReason")), (&json!("active"), None));
     assert_eq!(get(&format!("/admin/v1/endpoints/{id}")).await.body, enabled.body);
 }
 
+async fn an_operator_limits_an_endpoint_until_it_is_removed(service: Harness) {
+    let key = service.tenants().await;
+    let body = json!({"Uri": "https://receiver.example/"});
+    service.account(Method::PUT, PATH, &key, body.clone()).await.expect(200);
+    let id = service.subscription_in_bucket().await.unwrap().id;
+    let path = format!("/admin/v1/endpoints/{id}");
+    let plain = service.operator(Method::GET, &path, Value::Null).await;
+    assert_eq!(
+        (&plain.body["limits"], &plain.body["ratePerMinute"]),
+        (&json!({"ratePerMinute": null, "inFlightMax": null}), &Value::Null,)
+    );
+    assert_eq!((&plain.body["health"], &plain.body["consent"]), (&json!("healthy"), &json!({"state": "off"})));
+    assert_eq!(plain.body.get("degradedSince"), None);
+
+    let limits_path = format!("{path}/limits");
+    let limit = |body| service.operator(Method::PUT, &limits_path, body);
+    let limited = limit(json!({"ratePerMinute": 120, "inFlightMax": 2})).await;
+    limited.expect(200);
+    assert_eq!((&limited.body["ratePerMinute"], &limited.body["revision"]), (&json!(120), &json!(2)));
+    let wanted = EndpointLimits { rate_per_minute: Some(120), in_flight_max: Some(2) };
+    assert_eq!(service.subscription_in_bucket().await.unwrap().limits, wanted);
+    assert_eq!(limit(json!({"ratePerMinute": 120, "inFlightMax": 2})).await.body, limited.body);
+
+    for (body, pointers) in [
+        (json!({"ratePerMinute": 0}), vec!["#/ratePerMinute"]),
+        (json!({"ratePerMinute": 1_000_001, "inFlightMax": 65}), vec!["#/ratePerMinute", "#/inFlightMax"]),
+        (json!({"inFlightMax": 0}), vec!["#/inFlightMax"]),
+        (json!({"ratePerMinute": -1}), vec!["#/ratePerMinute"]),
+        (json!({"ratePerMinute": 1.5}), vec!["#/ratePerMinute"]),
+        (json!({"inFlightMax": "2"}), vec!["#/inFlightMax"]),
+        (json!({"inFlightMax": 1_u64 << 40}), vec!["#/inFlightMax"]),
+        (json!([]), vec!["#"]),
+    ] {
+        let refused = limit(body.clone()).await;
+        refused.expect(400);
+        assert_eq!(refused.pointers(), pointers, "{body}");
+    }
+    let nobody = "/admin/v1/endpoints/00000000-0000-4000-8000-00000000000a/limits";
+    service.operator(Method::PUT, nobody, json!({})).await.expect(404);
+
+    // Its owner's next PUT does not lift what the operator has set; null does.
+    service.account(Method::PUT, PATH, &key, body).await.expect(200);
+    assert_eq!(service.subscription_in_bucket().await.unwrap().limits, wanted);
+    limit(json!({"ratePerMinute": null, "inFlightMax": 64})).await.expect(200);
+    let wanted = EndpointLimits { rate_per_minute: None, in_flight_max: Some(64) };
+    assert_eq!(service.subscription_in_bucket().await.unwrap().limits, wanted);
+    limit(json!({})).await.expect(200);
+    assert_eq!(service.subscription_in_bucket().await.unwrap().limits, EndpointLimits::default());
+}
+
 #[tokio::test]
 async fn only_the_operator_is_let_in() {
     let service = Harness::on_sqlite().await;
     let key = service.tenants().await;
-    for path in ["/admin/v1/endpoints", "/admin/v1/accounts", "/admin/v1/sites/s8n6EzC"] {
+    let endpoint = "/admin/v1/endpoints/00000000-0000-4000-8000-00000000000a";
+    for (method, path) in [
+        (Method::GET, "/admin/v1/endpoints".to_owned()),
+        (Method::GET, "/admin/v1/accounts".to_owned()),
+        (Method::GET, "/admin/v1/sites/s8n6EzC".to_owned()),
+        (Method::GET, endpoint.to_owned()),
+        (Method::POST, format!("{endpoint}/enable")),
+        (Method::POST, format!("{endpoint}/disable")),
+        (Method::PUT, format!("{endpoint}/limits")),
+        (Method::GET, format!("{endpoint}/secret")),
+        (Method::POST, format!("{endpoint}/rotate-secret")),
+        (Method::DELETE, format!("{endpoint}/secrets/abc")),
+    ] {
         for header in [("authorization", "Bearer wrong"), ("authorization", ""), ("x-api-key", key.as_str())] {
-            let request = Request::builder().uri(path).header(header.0, header.1).body(Body::empty()).unwrap();
+            let request = Request::builder().method(method.clone()).uri(&path).header(header.0, header.1);
+            let request = request.body(Body::empty()).unwrap();
             let answer = service.send(request).await;
             answer.expect(401);
             assert_eq!(answer.headers["www-authenticate"], "Bearer");

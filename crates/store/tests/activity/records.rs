@@ -1,40 +1,18 @@
-//! One suite of statements about what happened and how it is found again, run over SQLite and over PostgreSQL.
+//! Events, deliveries and attempts: writing in any order, reading, forgetting.
 
 use slipstream_core::answer::ErrorCode;
-use slipstream_core::config::Surface;
-use slipstream_core::contract::Skipped;
 use slipstream_core::delivery::{DeliveryState, Reason};
-use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
-use slipstream_core::lane::{Lane, Visibility};
-use slipstream_core::matching::SkipReason;
-use slipstream_core::slug::Slug;
-use slipstream_core::timestamp::Timestamp;
+use slipstream_core::ids::DeliveryId;
+use slipstream_store::Store;
 use slipstream_store::activity::{
     AttemptRecord, Batch, Delivery, DeliveryRecord, EventRecord, Filter, Quarantined, Removal, Retention, delivery,
-    event, expire, list, quarantined, record,
+    event, expire, list, quarantined,
 };
-use slipstream_store::{DatabaseConfig, Store};
 use uuid::Uuid;
 
-/// Runs each statement on a migrated database of its own, once per backend.
-macro_rules! on_both_backends {
-    ($($statement:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $statement() {
-                let (_directory, url) = slipstream_test_support::sqlite::database();
-                super::$statement(super::open(url).await).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $statement() {
-                let url = slipstream_test_support::postgres::database().await;
-                super::$statement(super::open(url).await).await;
-            })*
-        }
-    };
-}
+use crate::{
+    at, attempt_record, delivery_record, event_record, on_both_backends, site, subscription, write, write_deliveries,
+};
 
 on_both_backends!(
     the_order_and_number_of_writes_do_not_matter,
@@ -50,80 +28,6 @@ on_both_backends!(
     a_message_in_quarantine_is_kept_once,
     thousands_of_rows_are_one_batch,
 );
-
-const NOW: i64 = 1_772_443_800_000;
-
-async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url, max_connections: 4 }).await.unwrap();
-    store.migrate().await.unwrap();
-    store
-}
-
-fn at(offset: i64) -> Timestamp {
-    Timestamp::from_millis(NOW + offset)
-}
-
-fn site() -> Slug {
-    "s8n6EzC".parse().unwrap()
-}
-
-fn subscription(number: u128) -> SubscriptionId {
-    SubscriptionId(Uuid::from_u128(number))
-}
-
-fn event_record(id: &str, accepted: i64) -> EventRecord {
-    let source = "https://post.example/letters";
-    EventRecord {
-        accepted_at: at(accepted),
-        key: EventKey::new(&site(), source, id),
-        site: site(),
-        source: source.into(),
-        id: id.into(),
-        event_type: "communications.letter.created".into(),
-        subject: Some("letter/1".into()),
-        visibility: Visibility::Public,
-        lane: Lane::High,
-        intended_at: None,
-        expires_at: Some(at(accepted + 60_000)),
-        routed_at: Some(at(accepted + 1)),
-        skipped: vec![Skipped { subscription: subscription(99), reason: SkipReason::TypeNotSubscribed }],
-    }
-}
-
-fn delivery_record(of: &EventRecord, to: u128, state: DeliveryState, updated: i64) -> DeliveryRecord {
-    DeliveryRecord {
-        id: DeliveryId::derive(of.accepted_at, subscription(to), &of.key),
-        site: of.site.clone(),
-        event_key: of.key,
-        subscription: subscription(to),
-        surface: Surface::Slipstream,
-        lane: of.lane,
-        state,
-        reason: None,
-        next_attempt_at: None,
-        updated_at: at(updated),
-    }
-}
-
-fn attempt_record(of: &DeliveryRecord, number: u32, started: i64) -> AttemptRecord {
-    AttemptRecord {
-        delivery: of.id,
-        number,
-        started_at: at(started),
-        duration_us: 1500,
-        status: Some(503),
-        error: None,
-        response: Some(b"not \xff now".to_vec()),
-    }
-}
-
-async fn write(store: &Store, batch: Batch) {
-    record(store, batch).await.unwrap();
-}
-
-async fn write_deliveries(store: &Store, deliveries: Vec<DeliveryRecord>) {
-    write(store, Batch { deliveries, ..Batch::default() }).await;
-}
 
 async fn found(store: &Store, filter: Filter) -> Vec<Delivery> {
     list(store.connection(), &filter, 100, None).await.unwrap().items
@@ -357,6 +261,9 @@ async fn what_is_old_is_forgotten_in_its_order(store: Store) {
     }
     batch.events.push(EventRecord { routed_at: None, intended_at: Some(at(9000)), ..event_record("held", 0) });
     batch.events.push(event_record("nobody", 0));
+    let (routed_at, cancelled_at) = (None, Some(at(10)));
+    let intended_at = Some(at(9000));
+    batch.events.push(EventRecord { routed_at, cancelled_at, intended_at, ..event_record("cancelled", 0) });
     write(&store, batch.clone()).await;
     let retention = Retention { records_before: at(1000), responses_before: at(0) };
     while expire(&store, retention, 1).await.unwrap() > 0 {}

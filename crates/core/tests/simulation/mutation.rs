@@ -1,0 +1,63 @@
+//! Deliberate defects, each a thing that somebody could get wrong. A checker that does not turn red for one of them is
+//! worth nothing; `every_mutation_is_found` keeps it honest.
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutation {
+    /// Routing acknowledges an event before its deliveries are published.
+    AcknowledgeBeforeRouting,
+    /// The record of who matched is published before the deliveries.
+    RecordBeforeDeliveries,
+    /// A delivery is acknowledged before its outcome is durable.
+    AcknowledgeBeforeOutcome,
+    /// The next attempt is scheduled before this one's record is durable.
+    ScheduleBeforeRecord,
+    /// A schedule's message id does not have the attempt in it.
+    ScheduleIdWithoutAttempt,
+    /// A batch with one bad event is stored without that one.
+    KeepTheGoodHalf,
+    /// The gate does not look at the intended time, and nothing is held.
+    IgnoreIntendedTime,
+    /// A schedule fires when its time is near.
+    FireEarly,
+    /// The gate does not look at the expiry time.
+    IgnoreExpiryTime,
+    /// A final 4xx is tried again.
+    RetryAfterFinal,
+    /// Each attempt has its own webhook id.
+    FreshWebhookId,
+    /// A delivery whose lease has run out is attempted all the same.
+    IgnoreLease,
+    /// Late repeats are not asked for.
+    ForgetRepeats,
+    /// A repeat that is held takes the place of the event that it repeats.
+    HoldRepeats,
+    /// `Retry-After` is not read.
+    ForgetRetryAfter,
+    /// After the last attempt there is another.
+    EleventhAttempt,
+    /// A delivery that is put off starts again at its first attempt.
+    ForgetAttemptAtPark,
+    /// The breaker uses up an attempt of what it puts off.
+    BreakerUsesAttempt,
+    /// A cancelled delivery's schedule is taken away, and nobody told.
+    CancelWithoutRecord,
+    /// A held event that was cancelled while it came due is published all the same.
+    IgnoreCancelledGeneration,
+    /// A replay waits under the subject of the delivery it repeats.
+    ReplayInPlaceOfOriginal,
+    /// A late repeat that was not recognised waits under the subject of the delivery it repeats.
+    RepeatInPlaceOfOriginal,
+    /// A step that is done again puts its schedule in the place of a later one.
+    OlderInPlaceOfNewer,
+    /// A step that is done again does not look whether the next one waits already.
+    AttemptWhatMovedOn,
+    /// What waits for a subscription is taken away when that is removed.
+    PurgeAtRemoval,
+    /// The loop that picks deliveries waits for each receiver's answer.
+    AttemptInline,
+    /// The body is written anew before it is sent.
+    RewriteBody,
+    /// The gate does not look at the endpoint's state.
+    IgnoreDisabled,
+}

@@ -1,0 +1,183 @@
+//! What waits, and how people change it: as `bus::schedules` has it.
+
+use std::rc::Rc;
+
+use slipstream_core::contract::Meta;
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::lane::Lane;
+use slipstream_core::slug::Slug;
+use slipstream_core::timestamp::Timestamp;
+
+use super::message::{Outgoing, Payload, Place, PublishError, Stored, Subject};
+use super::mutation::Mutation;
+use super::node::Node;
+
+/// How long before it is due a waiting delivery can be changed, and how much of that must be left when the change is
+/// acknowledged; milliseconds.
+const CHANGE_BEFORE: i64 = 1000;
+const CERTAIN_BEFORE: i64 = 250;
+
+/// The id under which `EVENTS` takes the due event of a generation, or the change that ends it: whichever is first.
+pub(crate) fn due_id(key: &EventKey, generation: u32) -> String {
+    if generation == 0 { format!("{key}.due") } else { format!("{key}.due.{generation}") }
+}
+
+/// An event that is held until its intended time.
+#[derive(Debug, Clone)]
+pub(crate) struct Held {
+    pub(crate) site: Slug,
+    pub(crate) key: EventKey,
+    pub(crate) lane: Lane,
+    pub(crate) body: Rc<[u8]>,
+    pub(crate) meta: Meta,
+    pub(crate) due_subject: Subject,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum HeldChange {
+    Times { body: Vec<u8>, intended_at: Timestamp, expires_at: Option<Timestamp> },
+    Cancel,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replaced {
+    Done,
+    TooLate,
+}
+
+impl Held {
+    /// The held event that a message of `later.…` or `released.…`, or a schedule, is about.
+    pub(crate) fn read(stored: &Stored, key: EventKey) -> Option<Self> {
+        let (lane, site) = match &stored.subject {
+            Subject::Later(lane, site) | Subject::Released(lane, site, _) => (*lane, site.clone()),
+            Subject::Held(..) => match &stored.schedule {
+                Some((_, Subject::Released(lane, site, _))) => (*lane, site.clone()),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let (body, meta, due_subject) = (stored.payload.bytes(), stored.meta.clone()?, stored.due_subject.clone()?);
+        Some(Self { site, key, lane, body, meta, due_subject })
+    }
+
+    /// This event after `change` at `now`: the next generation.
+    pub(crate) fn changed(&self, change: HeldChange, now: Timestamp) -> Self {
+        let mut next = self.clone();
+        next.meta.generation = self.meta.generation.saturating_add(1);
+        match change {
+            HeldChange::Times { body, intended_at, expires_at } => {
+                next.body = body.into();
+                next.meta.intended_at = Some(intended_at);
+                next.meta.expires_at = expires_at;
+                next.meta.changed_at = Some(now);
+            }
+            HeldChange::Cancel => next.meta.cancelled_at = Some(now),
+        }
+        next
+    }
+
+    pub(crate) fn schedule(&self, at: Timestamp) -> Outgoing {
+        let id = format!("{}.{}.{}.held", self.key, self.meta.accepted_at.as_millis(), self.meta.generation);
+        self.schedule_again(at).id(id)
+    }
+
+    pub(crate) fn schedule_again(&self, at: Timestamp) -> Outgoing {
+        self.message(Subject::Held(self.site.clone(), self.key))
+            .due_subject(self.due_subject.clone())
+            .at(at, Subject::Released(self.lane, self.site.clone(), self.key))
+    }
+
+    /// The event under a subject.
+    pub(crate) fn message(&self, subject: Subject) -> Outgoing {
+        Outgoing::new(subject, Payload::Event(Rc::clone(&self.body))).meta(self.meta.clone())
+    }
+}
+
+/// Changes a held event; [`Replaced::Done`] means that it is durable and decided.
+pub(crate) async fn change_held(node: &Node, held: &Held, change: HeldChange) -> Result<Replaced, PublishError> {
+    let now = node.now();
+    let next = held.changed(change, now);
+    let anew = next
+        .message(Subject::Later(next.lane, next.site.clone()))
+        .id(due_id(&held.key, held.meta.generation))
+        .due_subject(next.due_subject.clone());
+    if node.publish(anew).await?.duplicate {
+        return Ok(Replaced::TooLate);
+    }
+    if let Some(intended_at) = next.meta.intended_at
+        && next.meta.cancelled_at.is_none()
+        && intended_at > now
+    {
+        // Failing does no harm: the step that holds events does the same.
+        let _ = node.publish(next.schedule(intended_at)).await;
+    }
+    Ok(Replaced::Done)
+}
+
+/// A delivery that waits for its next attempt.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiting {
+    pub(crate) meta: Meta,
+    pub(crate) delivery: DeliveryId,
+    due_at: Timestamp,
+    stored: Rc<Stored>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum WaitingChange {
+    At(Timestamp),
+    Cancel,
+}
+
+impl Waiting {
+    pub(crate) fn find(
+        node: &Node,
+        subscription: SubscriptionId,
+        delivery: DeliveryId,
+    ) -> Option<Self> {
+        let stored = node.world.broker.borrow().waiting(Place::Waiting(subscription, delivery))?;
+        let (meta, due_at) = (stored.meta.clone()?, stored.schedule.as_ref()?.0);
+        Some(Self { meta, delivery, due_at, stored })
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.stored.sequence
+    }
+
+    pub(crate) const fn due_at(&self) -> Timestamp {
+        self.due_at
+    }
+
+    /// Changes it. [`PublishError::Unanswered`] also when the acknowledgement came so late that it may have come due.
+    pub(crate) async fn change(&self, node: &Node, change: WaitingChange) -> Result<Replaced, PublishError> {
+        let started_at = node.now();
+        if self.due_at.as_millis() - started_at.as_millis() < CHANGE_BEFORE {
+            return Ok(Replaced::TooLate);
+        }
+        let mut meta = self.meta.clone();
+        let at = match change {
+            WaitingChange::At(at) => at,
+            WaitingChange::Cancel => {
+                meta.cancelled_at = Some(started_at);
+                started_at
+            }
+        };
+        if node.world.is(Mutation::CancelWithoutRecord) && matches!(change, WaitingChange::Cancel) {
+            self.stored.subject.place().into_iter().for_each(|place| node.world.broker.borrow_mut().purge(place));
+            return Ok(Replaced::Done);
+        }
+        let Some((_, target)) = &self.stored.schedule else { return Ok(Replaced::TooLate) };
+        let name = node.world.chance(super::chance::Chance::number);
+        let message = Outgoing::new(self.stored.subject.clone(), self.stored.payload.clone())
+            .id(format!("changed.{name:x}"))
+            .meta(meta)
+            .expect_last(self.stored.sequence)
+            .at(at, target.clone());
+        match node.publish(message).await {
+            Ok(_) if self.due_at.as_millis() - node.now().as_millis() >= CERTAIN_BEFORE => Ok(Replaced::Done),
+            Ok(_) => Err(PublishError::Unanswered),
+            Err(PublishError::Superseded) => Ok(Replaced::TooLate),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Events that wait for their time (issue 3, "Scheduled events"): what SQL knows of them. What really waits is on the bus.
+
+use std::fmt;
+use std::str::FromStr;
+
+use sea_orm::{ConnectionTrait, FromQueryResult as _, Statement};
+use slipstream_core::ids::EventKey;
+use slipstream_core::lane::Visibility;
+use slipstream_core::slug::Slug;
+use slipstream_core::timestamp::Timestamp;
+
+use super::batch::EventRecord;
+use super::code::Code as _;
+use super::query::{Conditions, EVENT_COLUMNS, big, string};
+use super::row::EventRow;
+use crate::error::StoreError;
+use crate::page::Page;
+
+/// Which of a site's events that wait are wanted. Every condition that is given must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldFilter {
+    /// Of this site.
+    pub site: Slug,
+    /// Of this type.
+    pub event_type: Option<String>,
+    /// Of this visibility.
+    pub visibility: Option<Visibility>,
+    /// Intended to be delivered at or after this instant.
+    pub from: Option<Timestamp>,
+    /// Intended to be delivered before this instant.
+    pub until: Option<Timestamp>,
+}
+
+/// A place in the order of coming due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldPlace {
+    /// When the event is intended to be delivered.
+    pub intended_at: Timestamp,
+    /// Which event.
+    pub key: EventKey,
+}
+
+/// The text is not a place as [`HeldPlace`] prints it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a place in a list of scheduled events")]
+pub struct NotAPlace;
+
+impl fmt::Display for HeldPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.intended_at.as_millis(), self.key)
+    }
+}
+
+impl FromStr for HeldPlace {
+    type Err = NotAPlace;
+
+    fn from_str(text: &str) -> Result<Self, NotAPlace> {
+        let (millis, key) = text.split_once('.').ok_or(NotAPlace)?;
+        let intended_at = millis.parse().map(Timestamp::from_millis).map_err(|_| NotAPlace)?;
+        Ok(Self { intended_at, key: key.parse().map_err(|_| NotAPlace)? })
+    }
+}
+
+/// Events that wait, the one that comes due first in front, at most `limit`, after the place of `after`.
+///
+/// The position is a key, so an event that comes due or is recorded meanwhile neither shifts a page nor repeats one; an
+/// event that is moved meanwhile may be seen twice, or not at all, as its new time says.
+pub async fn held(
+    connection: &impl ConnectionTrait,
+    filter: &HeldFilter,
+    limit: usize,
+    after: Option<HeldPlace>,
+) -> Result<Page<EventRecord>, StoreError> {
+    let mut conditions = Conditions::default();
+    // As the partial index has it, word for word: else neither planner uses it.
+    conditions.add("routed_ms IS NULL AND cancelled_ms IS NULL AND site = $", [string(filter.site.as_str())]);
+    // Nothing is held without a time; and only so does the first page begin where the index does.
+    conditions.add("intended_ms IS NOT NULL", []);
+    if let Some(HeldPlace { intended_at, key }) = after {
+        conditions.add("(intended_ms, key) > ($, $)", [big(intended_at.as_millis()), string(key.as_str())]);
+    }
+    if let Some(from) = filter.from {
+        conditions.add("intended_ms >= $", [big(from.as_millis())]);
+    }
+    if let Some(until) = filter.until {
+        conditions.add("intended_ms < $", [big(until.as_millis())]);
+    }
+    if let Some(event_type) = &filter.event_type {
+        conditions.add("type = $", [string(event_type)]);
+    }
+    if let Some(visibility) = filter.visibility {
+        conditions.add("visibility = $", [sea_orm::Value::SmallInt(Some(visibility.code()))]);
+    }
+    let (condition, mut values) = conditions.into_where();
+    values.push(big(limit as i64 + 1));
+    let sql =
+        format!("SELECT {EVENT_COLUMNS} FROM events{condition} ORDER BY intended_ms, key LIMIT ${}", values.len());
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let rows = EventRow::find_by_statement(statement).all(connection).await?;
+    let events: Result<Vec<_>, _> = rows.into_iter().map(EventRecord::try_from).collect();
+    Ok(Page::of(events?, limit, |event| {
+        let intended_at = event.intended_at.expect("the condition says that it has one");
+        HeldPlace { intended_at, key: event.key }.to_string()
+    }))
+}
+
+/// The event of `site` with this key that was to be delivered at a certain time, whether it still waits or not. If it was
+/// accepted twice, the later one.
+pub async fn scheduled(
+    connection: &impl ConnectionTrait,
+    site: &Slug,
+    key: &EventKey,
+) -> Result<Option<EventRecord>, StoreError> {
+    let sql = format!(
+        "SELECT {EVENT_COLUMNS} FROM events WHERE intended_ms IS NOT NULL AND key = $1 AND site = $2 \
+         ORDER BY accepted_ms DESC LIMIT 1"
+    );
+    let values = [string(key.as_str()), string(site.as_str())];
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    EventRow::find_by_statement(statement).one(connection).await?.map(EventRecord::try_from).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_survive_text() {
+        let key = EventKey::new(&"s8n6EzC".parse().unwrap(), "/letters", "1");
+        for millis in [-5, 0, 1_772_443_800_000] {
+            let place = HeldPlace { intended_at: Timestamp::from_millis(millis), key };
+            assert_eq!(place.to_string().parse(), Ok(place));
+        }
+        for text in ["", "1", "1.x", "x.y", ".", &format!("1.{key}.")] {
+            assert_eq!(text.parse::<HeldPlace>(), Err(NotAPlace), "{text}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Replay jobs: many deliveries by filter (SPEC 4.9; issue 3, "Replay").
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use slipstream_core::delivery::DeliveryState;
+use slipstream_core::ids::{ReplayId, SubscriptionId};
+use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_core::slug::Slug;
+use slipstream_core::timestamp::Timestamp;
+use slipstream_service::list::{LIMIT_DEFAULT, Pairs, bad_cursor, each_once, parse_limit, unknown_parameter};
+use slipstream_service::{ApiError, clock};
+use slipstream_store::activity::Filter;
+use slipstream_store::activity::replay as store;
+use slipstream_store::activity::replay::{JobState, NewJob, ReplayJob, count, create, job, jobs};
+
+use super::{DEAD, body};
+use crate::database::ask;
+use crate::replay::Replayer;
+
+/// Deliveries a second unless asked for otherwise: a tenth of what one dispatcher does beside its work.
+const RATE_DEFAULT: u32 = 100;
+/// The most deliveries a second of one job.
+const RATE_MAX: u32 = 10_000;
+
+/// Which deliveries to make again, and how.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Wanted {
+    site: Option<Slug>,
+    subscription: Option<SubscriptionId>,
+    r#type: Option<String>,
+    state: Vec<DeliveryState>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    dry_run: bool,
+    rate_per_second: u32,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self {
+            site: None,
+            subscription: None,
+            r#type: None,
+            state: DEAD.to_vec(),
+            since: None,
+            until: None,
+            dry_run: false,
+            rate_per_second: RATE_DEFAULT,
+        }
+    }
+}
+
+impl Wanted {
+    fn into_filter(mut self) -> Result<Filter, Problem> {
+        if !(1..=RATE_MAX).contains(&self.rate_per_second) {
+            return Err(body::bad_member("ratePerSecond", format!("must be a number from 1 to {RATE_MAX}")));
+        }
+        self.state.sort_unstable_by_key(|state| state.as_str());
+        self.state.dedup();
+        if self.state.is_empty() || !self.state.iter().all(|state| state.is_terminal()) {
+            let ended = DeliveryState::ALL.into_iter().filter(|state| state.is_terminal());
+            let names: Vec<_> = ended.map(DeliveryState::as_str).collect();
+            return Err(body::bad_member("state", format!("must hold one or several of {}", names.join(", "))));
+        }
+        if self.r#type.as_ref().is_some_and(|text| text.is_empty() || text.contains('\0')) {
+            return Err(body::bad_member("type", "must not be empty or contain NUL"));
+        }
+        if let (Some(since), Some(until)) = (self.since, self.until)
+            && since >= until
+        {
+            return Err(body::bad_member("until", "must be later than since"));
+        }
+        Ok(Filter {
+            states: self.state,
+            site: self.site,
+            subscription: self.subscription,
+            event_type: self.r#type,
+            event_id: None,
+            since: self.since,
+            until: self.until,
+        })
+    }
+}
+
+/// How many deliveries there are to make again.
+#[derive(Debug, Serialize)]
+struct Counted {
+    count: u64,
+}
+
+/// `POST /deliveries/replay`: makes a job, or counts what it would be about.
+pub(super) async fn start(
+    State(replayer): State<Replayer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, ApiError> {
+    let wanted: Wanted = body::read(&headers, body, replayer.body_timeout).await?;
+    let (dry_run, rate_per_second) = (wanted.dry_run, wanted.rate_per_second);
+    let filter = wanted.into_filter()?;
+    let (connection, now) = (replayer.store.connection(), clock::now());
+    let matched = ask(count(connection, &filter, now)).await?;
+    if dry_run {
+        return Ok(Json(Counted { count: matched }).into_response());
+    }
+    let id = ReplayId(clock::new_uuid());
+    let new = NewJob { id, filter, rate_per_second, matched, created_at: now };
+    ask(create(connection, &new)).await?;
+    replayer.wake.notify_one();
+    tracing::info!(replay.id = %id, replay.matched = matched, "replay job made by an operator");
+    let location = [(header::LOCATION, format!("/admin/v1/replays/{id}"))];
+    Ok((StatusCode::ACCEPTED, location, Json(JobView::from(find(&replayer, id).await?))).into_response())
+}
+
+/// A page of jobs. `next` is null on the last one.
+#[derive(Debug, Serialize)]
+pub(super) struct JobPage {
+    items: Vec<JobView>,
+    next: Option<String>,
+}
+
+/// `GET /replays`: jobs, newest first.
+pub(super) async fn list(
+    State(replayer): State<Replayer>,
+    Query(pairs): Query<Pairs>,
+) -> Result<Json<JobPage>, ApiError> {
+    let (mut limit, mut after) = (LIMIT_DEFAULT, None);
+    each_once(pairs, |name, value| {
+        match name {
+            "limit" => limit = parse_limit(&value)?,
+            "cursor" => after = Some(value.parse().map_err(|_| bad_cursor())?),
+            _ => return Err(unknown_parameter(name, "limit and cursor")),
+        }
+        Ok(())
+    })?;
+    let page = ask(jobs(replayer.store.connection(), limit, after)).await?;
+    Ok(Json(JobPage { items: page.items.into_iter().map(JobView::from).collect(), next: page.next }))
+}
+
+/// `GET /replays/{id}`
+pub(super) async fn get(State(replayer): State<Replayer>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
+    Ok(Json(find(&replayer, replay_id(&id)?).await?.into()))
+}
+
+/// `POST /replays/{id}/pause`: it keeps its place.
+pub(super) async fn pause(State(replayer): State<Replayer>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
+    let paused = ask(store::pause(replayer.store.connection(), replay_id(&id)?, clock::now())).await?;
+    Ok(changed(paused, JobState::Paused)?)
+}
+
+/// `POST /replays/{id}/resume`: it goes on where it was.
+pub(super) async fn resume(
+    State(replayer): State<Replayer>,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, ApiError> {
+    let resumed = ask(store::resume(replayer.store.connection(), replay_id(&id)?, clock::now())).await?;
+    replayer.wake.notify_one();
+    Ok(changed(resumed, JobState::Running)?)
+}
+
+/// `POST /replays/{id}/cancel`: it ends where it is. What it has made stays.
+pub(super) async fn cancel(
+    State(replayer): State<Replayer>,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, ApiError> {
+    let cancelled = ask(store::cancel(replayer.store.connection(), replay_id(&id)?, clock::now())).await?;
+    Ok(changed(cancelled, JobState::Cancelled)?)
+}
+
+fn replay_id(text: &str) -> Result<ReplayId, Problem> {
+    text.parse().map_err(|_| not_found())
+}
+
+fn not_found() -> Problem {
+    Problem::new(ProblemKind::NotFound, "there is no such replay job")
+}
+
+async fn find(replayer: &Replayer, id: ReplayId) -> Result<ReplayJob, ApiError> {
+    Ok(ask(job(replayer.store.connection(), id)).await?.ok_or_else(not_found)?)
+}
+
+/// The job as it is after a change, if that led where it should.
+fn changed(job: Option<ReplayJob>, wanted: JobState) -> Result<Json<JobView>, Problem> {
+    let job = job.ok_or_else(not_found)?;
+    if job.state != wanted {
+        let detail = format!("the job is {}, and stays so", job.state.as_str());
+        return Err(Problem::new(ProblemKind::Conflict, detail));
+    }
+    tracing::info!(replay.id = %job.id, state = job.state.as_str(), "replay job steered by an operator");
+    Ok(Json(job.into()))
+}
+
+/// A job and how far it is.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct JobView {
+    id: ReplayId,
+    state: &'static str,
+    filter: FilterView,
+    rate_per_second: u32,
+    /// How many deliveries there were when it was made.
+    matched: u64,
+    published: u64,
+    /// Not made again, because the event's data is no longer kept.
+    not_kept: u64,
+    /// Not made again, because the subscription does not exist any more.
+    skipped: u64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finished_at: Option<Timestamp>,
+}
+
+/// Which deliveries, in the members that they were asked for with.
+#[derive(Debug, Serialize)]
+struct FilterView {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    site: Option<Slug>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subscription: Option<SubscriptionId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    r#type: Option<String>,
+    state: Vec<DeliveryState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    until: Option<Timestamp>,
+}
+
+impl From<ReplayJob> for JobView {
+    fn from(job: ReplayJob) -> Self {
+        let Filter { states, site, subscription, event_type, since, until, .. } = job.filter;
+        Self {
+            id: job.id,
+            state: job.state.as_str(),
+            filter: FilterView { site, subscription, r#type: event_type, state: states, since, until },
+            rate_per_second: job.rate_per_second,
+            matched: job.matched,
+            published: job.published,
+            not_kept: job.not_kept,
+            skipped: job.skipped,
+            created_at: job.created_at,
+            updated_at: job.updated_at,
+            finished_at: job.finished_at,
+        }
+    }
+}

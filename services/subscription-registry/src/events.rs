@@ -1,0 +1,84 @@
+//! What is told of endpoints: `slipstream.endpoint.disabled` and `….recovered`, Internal events of their site, so that
+//! anything can subscribe to them (issue 3, "Health").
+//!
+//! An event is noted in the very transaction of the change that it tells, published once the change is in force, and
+//! forgotten when the bus has it. A crash in between, or a bus that refuses, loses none: the reconciler publishes what
+//! is still noted. Publishing twice is one event, for its key is derived from subscription and revision. So a message
+//! from the bus about an endpoint may be acknowledged before the event is published, and its redelivery, which finds
+//! nothing to change, has nothing to tell.
+
+use std::time::Duration;
+
+use slipstream_bus::{Outgoing, subject};
+use slipstream_core::config::{DisabledReason, Subscription};
+use slipstream_core::contract::Meta;
+use slipstream_core::lane::{Lane, Visibility};
+use slipstream_core::operational;
+use slipstream_core::timestamp::Timestamp;
+use slipstream_store::outbox::{self, Entry};
+use slipstream_store::{DatabaseTransaction, StoreError, sites};
+
+use crate::registry::{Registry, RegistryError};
+
+/// Events that are published together.
+const BATCH: usize = 100;
+/// How long whoever made a change waits for its event to be published; the reconciler has more patience.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What happened to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// It takes no more deliveries.
+    Disabled(DisabledReason),
+    /// It takes deliveries again.
+    Recovered,
+}
+
+/// Notes what happened to `subscription`, as it stands after the change, at `at`.
+pub(crate) async fn note(
+    transaction: &DatabaseTransaction,
+    subscription: &Subscription,
+    told: Told,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    // A subscription's row refers to its site's, so there is one.
+    let Some(site) = sites::get(transaction, &subscription.site).await? else { return Ok(()) };
+    let event = match told {
+        Told::Disabled(reason) => operational::endpoint_disabled(&site, subscription, reason, at),
+        Told::Recovered => operational::endpoint_recovered(&site, subscription, at),
+    };
+    let body = String::from_utf8(event.body).expect("JSON is UTF-8");
+    let entry = Entry { key: event.key, site: site.slug, event_type: event.event_type, body, at };
+    outbox::put(transaction, &entry).await
+}
+
+impl Registry {
+    /// Publishes what is noted, now if the bus takes it; what it does not take is published by the reconciler.
+    pub(crate) async fn tell(&self) {
+        let told = tokio::time::timeout(PATIENCE, self.publish_noted()).await;
+        if let Err(error) = told.map_err(|_| RegistryError::Unanswered).flatten() {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::warn!(error, "an event about an endpoint is not published yet");
+        }
+    }
+
+    /// Publishes everything that is noted.
+    pub(crate) async fn publish_noted(&self) -> Result<(), RegistryError> {
+        loop {
+            let entries = outbox::oldest(self.store().connection(), BATCH).await?;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            let keys: Vec<_> = entries.iter().map(|entry| entry.key).collect();
+            let messages: Vec<_> = entries.into_iter().map(message).collect();
+            self.events().publish_each(&messages).await?;
+            outbox::remove(self.store().connection(), &keys).await?;
+        }
+    }
+}
+
+fn message(entry: Entry) -> Outgoing {
+    let Entry { key, site, event_type, body, at } = entry;
+    let subject = subject::event(Visibility::Internal, Lane::Normal, &site, &event_type);
+    Outgoing::new(subject, body.into()).id(key.as_str()).meta(&Meta::new(site, at))
+}

@@ -1,0 +1,159 @@
+//! `GET` or `POST /webhooks/handshakes/{key}`: a receiver that was asked grants later (SPEC 3.7).
+//!
+//! Public: the key, of 256 random bits, is all that is needed. It serves once.
+
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use axum::routing::{MethodRouter, get};
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use slipstream_core::config::KeyHash;
+use slipstream_core::ids::SubscriptionId;
+use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_service::{ApiError, clock};
+use slipstream_store::subscriptions::{self, Grant};
+use slipstream_store::{StoreError, handshakes};
+
+use crate::keys::CallbackKey;
+use crate::registry::{Registry, RegistryError};
+use crate::state::AppState;
+
+/// The path, under each of the two mount points.
+pub(crate) const PATH: &str = "/webhooks/handshakes/{key}";
+
+const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
+
+/// Both methods. `HEAD` is refused: it asks what there is, and must not use a key up.
+pub(crate) fn methods() -> MethodRouter<AppState> {
+    get(grant).post(grant).head(async || StatusCode::METHOD_NOT_ALLOWED)
+}
+
+/// At how many deliveries per minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rate {
+    /// As many as were asked for.
+    AsAsked,
+    /// This many; none means any number.
+    Given(Option<u32>),
+}
+
+impl Rate {
+    /// Of the header `WebHook-Allowed-Rate`, if there is one: `*`, or a positive integer. What is too large for the type
+    /// is the largest it has.
+    fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        let refused =
+            || Problem::new(ProblemKind::BadRequest, "WebHook-Allowed-Rate must be `*` or a positive integer, once");
+        let mut values = headers.get_all(ALLOWED_RATE).iter();
+        let (value, None) = (values.next(), values.next()) else { return Err(refused()) };
+        let Some(value) = value else { return Ok(Self::AsAsked) };
+        let digits = match value.as_bytes() {
+            b"*" => return Ok(Self::Given(None)),
+            digits if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => digits,
+            _ => return Err(refused()),
+        };
+        let add = |rate: u32, digit: &u8| rate.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+        match digits.iter().fold(0, add) {
+            0 => Err(refused()),
+            rate => Ok(Self::Given(Some(rate))),
+        }
+    }
+}
+
+async fn grant(
+    State(state): State<AppState>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, ApiError> {
+    // Before the key is used up: whoever sent a wrong rate may send a right one.
+    let rate = Rate::read(&headers)?;
+    let unknown = || Problem::new(ProblemKind::NotFound, "the key is unknown, was used, or is too old");
+    let key_hash = CallbackKey::hash_of(&key).ok_or_else(unknown)?;
+    match state.registry.grant_by_key(key_hash, rate).await? {
+        Outcome::Granted(id) => {
+            // In force from now on if the bucket takes it, else with the next reconciling: the grant itself stands, and
+            // a repeat, with a key that is used up, could not do more.
+            if let Err(error) = state.registry.mirror_subscription(id).await {
+                let error = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(error, subscription.id = %id, "a grant is not in force yet");
+            }
+            tracing::info!(subscription.id = %id, ?rate, "receiver granted by callback");
+            Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]))
+        }
+        Outcome::Moved => Err(Problem::new(ProblemKind::Gone, "the subscription has another target by now").into()),
+        Outcome::Unknown => Err(unknown().into()),
+    }
+}
+
+enum Outcome {
+    Granted(SubscriptionId),
+    /// The subscription goes to another URI by now.
+    Moved,
+    Unknown,
+}
+
+impl Registry {
+    /// Uses a key up and writes the consent down, in SQL only.
+    async fn grant_by_key(&self, key_hash: KeyHash, rate: Rate) -> Result<Outcome, RegistryError> {
+        let now = clock::now();
+        // Without a transaction: a stranger who guesses must not keep writers waiting.
+        let Some(question) = handshakes::find(self.store().connection(), key_hash, now).await? else {
+            return Ok(Outcome::Unknown);
+        };
+        let transaction = self.store().begin().await?;
+        // The subscription first, as everybody else does, so that no two wait for each other.
+        let present = subscriptions::lock(&transaction, question.subscription).await?;
+        let (Some(present), Some(question)) = (present, handshakes::take(&transaction, key_hash, now).await?) else {
+            return Ok(Outcome::Unknown);
+        };
+        let outcome = if present.uri == question.uri {
+            let rate_per_minute = match rate {
+                Rate::AsAsked => question.rate_per_minute,
+                Rate::Given(rate) => rate,
+            };
+            let grant = Grant { uri: &question.uri, origin: &question.origin, rate_per_minute };
+            subscriptions::grant(&transaction, present.id, grant).await?;
+            Outcome::Granted(present.id)
+        } else {
+            Outcome::Moved
+        };
+        transaction.commit().await.map_err(StoreError::from)?;
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&[u8]]) -> Result<Rate, u16> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(ALLOWED_RATE, http::HeaderValue::from_bytes(value).unwrap());
+        }
+        Rate::read(&headers).map_err(|problem| problem.kind.status())
+    }
+
+    #[test]
+    fn a_rate_is_a_star_or_a_positive_integer_and_anything_else_is_400() {
+        assert_eq!(read(&[]), Ok(Rate::AsAsked));
+        assert_eq!(read(&[b"*"]), Ok(Rate::Given(None)));
+        assert_eq!(read(&[b"0120"]), Ok(Rate::Given(Some(120))));
+        let endless = "9".repeat(8000);
+        assert_eq!(read(&[endless.as_bytes()]), Ok(Rate::Given(Some(u32::MAX))));
+        let bad: [&[&[u8]]; 11] = [
+            &[b""],
+            &[b"0"],
+            &[b"000"],
+            &[b"-1"],
+            &[b"+1"],
+            &[b"1.5"],
+            &[b"1 2"],
+            &[b"**"],
+            &[b"12x"],
+            &[b"\xff"],
+            &[b"5", b"5"],
+        ];
+        for values in bad {
+            assert_eq!(read(values), Err(400), "{values:?}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! `/admin/v1/endpoints/{id}/secret`, `…/rotate-secret`, `…/secrets/{keyId}`: the keys that sign an endpoint's
+//! deliveries (SPEC 4.6, 4.9; THREATS 5).
+//!
+//! Every answer that holds a secret is `no-store`, and every reading and changing of one leaves a line in the log.
+
+use std::time::Duration;
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use slipstream_core::config::{SigningKey, Subscription};
+use slipstream_core::ids::SubscriptionId;
+use slipstream_core::problem::{FieldError, Problem, ProblemKind};
+use slipstream_core::signing::{Key, Scheme};
+use slipstream_core::timestamp::Timestamp;
+use slipstream_service::{ApiError, clock};
+use slipstream_store::{StoreError, subscriptions};
+
+use super::endpoints::{endpoint_id, find};
+use super::{NO_STORE, not_found};
+use crate::keys;
+use crate::registry::RegistryError;
+use crate::signing::{SigningError, is_in_force, key_id, revoked, rotated};
+use crate::state::{AppState, OptionalJson};
+
+/// How long an old key signs on unless asked for otherwise (SPEC 4.6): 24 h.
+const GRACE_SECONDS_DEFAULT: u32 = 24 * 3600;
+/// The longest grace: 7 days.
+const GRACE_SECONDS_MAX: u32 = 7 * 24 * 3600;
+
+/// The keys that sign, the current ones first.
+#[derive(Serialize)]
+struct Secrets {
+    keys: Vec<KeyView>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyView {
+    /// What to call it when it is revoked.
+    key_id: String,
+    /// `v1` or `v1a`.
+    scheme: &'static str,
+    /// `whsec_…` or `whsk_…`
+    secret: String,
+    /// `whpk_…`, all that a receiver needs; of `v1a` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_key: Option<String>,
+    /// When it stops signing; null for a current one.
+    until: Option<Timestamp>,
+}
+
+impl TryFrom<SigningKey> for KeyView {
+    type Error = SigningError;
+
+    fn try_from(signing: SigningKey) -> Result<Self, SigningError> {
+        let key = Key::parse(&signing.secret)?;
+        Ok(Self {
+            key_id: key_id(&key),
+            scheme: key.scheme().as_str(),
+            public_key: key.public().map(|public| public.shown()),
+            secret: signing.secret,
+            until: signing.until,
+        })
+    }
+}
+
+fn secrets(subscription: Subscription, now: Timestamp) -> Result<impl IntoResponse, SigningError> {
+    let in_force = subscription.signing_keys.into_iter().filter(|key| is_in_force(key, now));
+    let keys = in_force.map(KeyView::try_from).collect::<Result<_, _>>()?;
+    Ok((NO_STORE, Answer(Secrets { keys })))
+}
+
+/// The signing keys, for whoever verifies the webhooks.
+pub(super) async fn list(State(state): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, ApiError> {
+    let subscription = find(&state, &id).await?;
+    tracing::info!(subscription.id = %subscription.id, "signing keys read by an operator");
+    Ok(secrets(subscription, clock::now())?)
+}
+
+/// How to rotate. All of it may be left out.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Rotation {
+    scheme: Option<String>,
+    grace_seconds: Option<u32>,
+}
+
+impl Rotation {
+    fn check(self) -> Result<(Scheme, Duration), Problem> {
+        let scheme = self.scheme.as_deref().map_or(Some(Scheme::V1), Scheme::from_name);
+        let grace = self.grace_seconds.unwrap_or(GRACE_SECONDS_DEFAULT);
+        let mut errors = Vec::new();
+        if scheme.is_none() {
+            errors.push(FieldError::at("scheme", "must be v1 or v1a"));
+        }
+        if grace > GRACE_SECONDS_MAX {
+            errors.push(FieldError::at("graceSeconds", format!("must be at most {GRACE_SECONDS_MAX}")));
+        }
+        match scheme {
+            Some(scheme) if errors.is_empty() => Ok((scheme, Duration::from_secs(grace.into()))),
+            _ => Err(Problem::with_errors(ProblemKind::BadRequest, errors)),
+        }
+    }
+}
+
+/// Makes a new key the current one of its scheme. The others of the scheme sign on for the grace period, so that
+/// receivers can move over; without grace they are revoked, which is in force when this is answered.
+pub(super) async fn rotate(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    OptionalJson(body): OptionalJson<Rotation>,
+) -> Result<impl IntoResponse, ApiError> {
+    let id = endpoint_id(&id)?;
+    let (scheme, grace) = body.check()?;
+    let now = clock::now();
+    let new = keys::signing_key(scheme);
+    let subscription = change_keys(&state, id, |keys| rotated(keys, new, grace, now)).await?;
+    let (scheme, grace_seconds) = (scheme.as_str(), grace.as_secs());
+    tracing::info!(subscription.id = %id, scheme, grace_seconds, "signing key rotated by an operator");
+    Ok(secrets(subscription, now)?)
+}
+
+/// Revokes one key without grace, in force when this is answered.
+pub(super) async fn revoke(
+    State(state): State<AppState>,
+    Path((id, key)): Path<(String, String)>,
+) -> Result<StatusCode, ApiError> {
+    let id = endpoint_id(&id)?;
+    change_keys(&state, id, |keys| revoked(keys, &key, clock::now())).await?;
+    tracing::info!(subscription.id = %id, "signing key revoked by an operator");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts other keys in force, here and everywhere.
+async fn change_keys(
+    state: &AppState,
+    id: SubscriptionId,
+    change: impl FnOnce(Vec<SigningKey>) -> Result<Vec<SigningKey>, SigningError>,
+) -> Result<Subscription, ApiError> {
+    let transaction = state.registry.store().begin().await.map_err(RegistryError::from)?;
+    let present = subscriptions::lock(&transaction, id).await.map_err(RegistryError::from)?;
+    let keys = change(present.ok_or_else(|| not_found("endpoint"))?.signing_keys)?;
+    let changed = subscriptions::replace_signing_keys(&transaction, id, &keys).await.map_err(RegistryError::from)?;
+    transaction.commit().await.map_err(StoreError::from).map_err(RegistryError::from)?;
+    let subscription = changed.into_subscription().ok_or_else(|| not_found("endpoint"))?;
+    state.registry.mirror_subscription(id).await?;
+    state.seen_subscription(&subscription).await;
+    Ok(subscription)
+}
