@@ -12,7 +12,7 @@ mod pick;
 mod record;
 mod work;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use slipstream_bus::{Bus, ConsumerName, Message, Publisher};
@@ -45,6 +45,9 @@ const LANE_LEN: usize = 64;
 /// How long a quick receiver's full queue is waited for, and how often it is looked at.
 const ROOM_WITHIN: Duration = Duration::from_millis(100);
 const ROOM_LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Stands for the host of targets that are refused: the attempts that find that out take turns all the same.
+static NO_HOST: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
 
 /// Starts the loop and what it needs.
 pub(crate) async fn start(
@@ -213,7 +216,8 @@ async fn admit(worker: &Worker, mut work: Work) -> Admission {
         let prepared = subscription
             .as_deref()
             .map(|subscription| worker.endpoints.prepared(subscription, |it| prepare(it, &worker.policy)));
-        let host = prepared.as_ref().and_then(|prepared| prepared.target.as_ref().ok()).map(Target::host);
+        let host = prepared.as_ref().and_then(|prepared| prepared.target.as_ref().ok());
+        let host = host.map_or(&*NO_HOST, Target::host);
         let known = subscription.as_deref().map(|subscription| (subscription, host));
         match worker.endpoints.admit(work, known, clock::now()) {
             Ok(admission) => return admission,

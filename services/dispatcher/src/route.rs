@@ -180,7 +180,14 @@ impl Plan {
             self.deliveries.push(
                 Outgoing::new(subject::delivery(*lane, subscription.id, key), message.payload.clone())
                     .id(&delivery.to_string())
-                    .meta(&Meta { attempt: 1, parked: 0, generation: 0, changed_at: None, ..(*meta).clone() })
+                    .meta(&Meta {
+                        published_by: None,
+                        attempt: 1,
+                        parked: 0,
+                        generation: 0,
+                        changed_at: None,
+                        ..(*meta).clone()
+                    })
                     .trace(trace),
             );
         }
@@ -218,6 +225,7 @@ pub(crate) fn describe(
         accepted_at: meta.accepted_at,
         intended_at: meta.intended_at,
         expires_at: meta.expires_at,
+        published_by: meta.published_by,
         routed_at: None,
         changed_at: meta.changed_at,
         cancelled_at: meta.cancelled_at,

@@ -177,7 +177,7 @@ impl Endpoints {
     pub(crate) fn admit(
         &self,
         mut work: Work,
-        known: Option<(&Subscription, Option<&Arc<str>>)>,
+        known: Option<(&Subscription, &Arc<str>)>,
         now: Timestamp,
     ) -> Result<Admission, Full> {
         let Some((subscription, host)) = known else {
@@ -202,8 +202,8 @@ impl Endpoints {
         {
             return Ok(Admission::Park(work, park));
         }
-        let at_host = host.map(|host| hosts.entry(Arc::clone(host)).or_default());
-        let has_room_at_host = at_host.as_ref().is_none_or(|it| it.in_flight < self.bounds.per_host);
+        let at_host = hosts.entry(Arc::clone(host)).or_default();
+        let has_room_at_host = at_host.in_flight < self.bounds.per_host;
         let is_unproven = !endpoint.is_proven();
         if endpoint.in_flight < allowed && is_unproven && *unproven >= self.bounds.unproven() {
             let park = endpoint.park(&work, now, Reason::EndpointBusy, now);
@@ -212,20 +212,15 @@ impl Endpoints {
         if endpoint.in_flight < allowed && has_room_at_host {
             endpoint.in_flight += 1;
             *unproven += usize::from(is_unproven);
-            if let Some(at_host) = at_host {
-                at_host.in_flight += 1;
-            }
-            let place = Place { subscription: subscription.id, host: host.cloned(), is_unproven };
+            at_host.in_flight += 1;
+            let place = Place { subscription: subscription.id, host: Some(Arc::clone(host)), is_unproven };
             return Ok(Admission::Start(work, place));
         }
         // A probe is alone: what waits behind it waits on the bus.
         let is_probed = allowed == 1 && endpoint.in_flight_max > 1;
         if !is_probed && endpoint.may_queue(endpoint.queue.len() + 1) {
             endpoint.queue.push(work);
-            if endpoint.in_flight < allowed
-                && let Some(at_host) = at_host
-                && !std::mem::replace(&mut endpoint.is_in_line, true)
-            {
+            if endpoint.in_flight < allowed && !std::mem::replace(&mut endpoint.is_in_line, true) {
                 at_host.line.push_back(subscription.id);
             }
             return Ok(Admission::Queued);

@@ -18,7 +18,7 @@ fn host(name: &str) -> Arc<str> {
 }
 
 fn admit(endpoints: &Endpoints, subscription: &Subscription, host: &Arc<str>, now: Timestamp) -> Admission {
-    endpoints.admit(Work::for_tests(subscription.id), Some((subscription, Some(host))), now).expect("there is room")
+    endpoints.admit(Work::for_tests(subscription.id), Some((subscription, host)), now).expect("there is room")
 }
 
 /// Starts as many attempts as may start; gives their places.
@@ -126,7 +126,7 @@ async fn a_rate_spreads_deliveries_and_each_keeps_its_place() {
         assert_eq!((park.at, park.reason), (now.after(Duration::from_secs(seconds)), Some(Reason::RateLimited)));
         assert!(work.meta.has_place);
         // Coming back with its place, it need not ask again.
-        let again = endpoints.admit(work, Some((&subscription, Some(&host))), now).unwrap();
+        let again = endpoints.admit(work, Some((&subscription, &host)), now).unwrap();
         assert!(!matches!(again, Admission::Park(..)), "{again:?}");
     }
 }
