@@ -24,7 +24,7 @@ pub struct BusConfig {
     /// Copies of each stream: 1 or 3. Default: 1.
     pub replicas: usize,
     /// Bytes at which `EVENTS`, `QUEUE` and `OUTCOMES` refuse. Default: 1 GiB each. The server reserves
-    /// them: its own `max_file_store` must be larger than the three together.
+    /// them, and as much for `DEAD_LETTERS`: its own `max_file_store` must be larger than the four together.
     pub stream_max_bytes: i64,
     /// The server's `sync_interval` as its operator set it: `always` or a duration. Shown in `/readyz`; the server
     /// tells it to nobody but its system account. Default: `always`.

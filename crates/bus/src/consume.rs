@@ -140,6 +140,8 @@ pub struct Message {
     pub due_subject: Option<Subject>,
     /// Its place in the stream; none if the server's reply subject does not tell.
     pub sequence: Option<u64>,
+    /// Whether the server has handed it out before: to a replica that did not acknowledge it, or not in time.
+    pub is_redelivered: bool,
     ack: Acknowledger,
 }
 
@@ -149,9 +151,19 @@ impl Message {
         let meta = header(META).and_then(|value| value.as_str().parse().ok());
         let trace = header(TRACEPARENT).and_then(|value| value.as_str().parse().ok());
         let due_subject = header(DUE_SUBJECT).map(|value| Subject::from(value.as_str()));
-        let sequence = message.reply.as_deref().and_then(sequence_in);
+        let place = message.reply.as_deref().and_then(place_in);
+        let (sequence, is_redelivered) = (place.map(|it| it.sequence), place.is_some_and(|it| it.deliveries > 1));
         let ack = Acknowledger { to: message.reply.map(|reply| (Arc::clone(client), reply)) };
-        Self { subject: message.subject, payload: message.payload, meta, trace, due_subject, sequence, ack }
+        Self {
+            subject: message.subject,
+            payload: message.payload,
+            meta,
+            trace,
+            due_subject,
+            sequence,
+            is_redelivered,
+            ack,
+        }
     }
 
     /// Acknowledges: it will not come again. Best effort: a lost acknowledgement brings a repeat, never a loss.
@@ -165,16 +177,23 @@ impl Message {
     }
 }
 
-/// The stream sequence in a reply subject: `$JS.ACK.{stream}.{consumer}.{delivered}.{sequence}.…`, or with a domain and
-/// an account's hash before the stream (ADR-15).
-fn sequence_in(reply: &str) -> Option<u64> {
+/// What a reply subject says of its message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    deliveries: u64,
+    sequence: u64,
+}
+
+/// Reads a reply subject: `$JS.ACK.{stream}.{consumer}.{deliveries}.{sequence}.…`, or with a domain and an account's
+/// hash before the stream (ADR-15).
+fn place_in(reply: &str) -> Option<Place> {
     let tokens: Vec<_> = reply.split('.').collect();
     let at = match tokens.len() {
-        9 => 5,
-        11.. => 7,
+        9 => 4,
+        11.. => 6,
         _ => return None,
     };
-    tokens[at].parse().ok()
+    Some(Place { deliveries: tokens[at].parse().ok()?, sequence: tokens[at + 1].parse().ok()? })
 }
 
 /// What acknowledges a message.
@@ -213,8 +232,9 @@ mod tests {
 
     #[test]
     fn a_reply_subject_tells_the_place_in_the_stream() {
-        assert_eq!(sequence_in("$JS.ACK.EVENTS_0.route-normal.1.42.7.1772443800000000000.3"), Some(42));
-        assert_eq!(sequence_in("$JS.ACK._.hash.EVENTS_0.route-normal.1.42.7.1772443800000000000.3.x"), Some(42));
-        assert_eq!(sequence_in("_INBOX.abc"), None);
+        let place = Some(Place { deliveries: 2, sequence: 42 });
+        assert_eq!(place_in("$JS.ACK.EVENTS_0.route-normal.2.42.7.1772443800000000000.3"), place);
+        assert_eq!(place_in("$JS.ACK._.hash.EVENTS_0.route-normal.2.42.7.1772443800000000000.3.x"), place);
+        assert_eq!(place_in("_INBOX.abc"), None);
     }
 }

@@ -31,5 +31,5 @@ pub use connect::{Bus, BusConfig, BusError};
 pub use consume::{Consumer, Message};
 pub use message::Outgoing;
 pub use publish::{Ack, PublishError, Publisher};
-pub use schedules::{Held, HeldChange, Replaced, Schedules, StoredEvent, Waiting, WaitingChange};
+pub use schedules::{Held, HeldChange, HoldError, Holding, Replaced, Schedules, StoredEvent, Waiting, WaitingChange};
 pub use streams::{ConsumerName, StreamName};

@@ -22,7 +22,7 @@ use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageErrorKind, RawMessageErrorKind};
 use bytes::Bytes;
 use slipstream_core::contract::Meta;
-use slipstream_core::ids::{EventKey, ReplayId, SubscriptionId};
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
 use slipstream_core::lane::Lane;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -97,24 +97,26 @@ impl Held {
         next
     }
 
-    /// The schedule that makes the server release it at `at`. Publishing it twice within the stream's window makes one.
-    ///
-    /// That of an event which was not changed is refused ([`PublishError::Superseded`]) where the event is held already:
-    /// by an earlier try, or because it repeats one.
-    pub fn schedule(&self, at: Timestamp, now: Timestamp) -> Outgoing {
-        let id = format!("{}.{}.{}.held", self.key, self.meta.accepted_at.as_millis(), self.meta.generation);
-        let schedule = self.schedule_again(at, now).id(&id);
-        if self.meta.generation == 0 { schedule.expect_last(0) } else { schedule }
-    }
-
-    /// The same schedule without an id: for one that has been there, and is not any more.
-    pub fn schedule_again(&self, at: Timestamp, now: Timestamp) -> Outgoing {
+    /// The schedule that makes the server release it at `at`, in the place of the message with number `last`.
+    fn schedule(&self, last: u64, at: Timestamp, now: Timestamp) -> Outgoing {
         Outgoing::new(subject::held(&self.site, &self.key), self.payload.clone())
             .meta(&self.meta)
             .trace(self.trace)
             .due_subject(&self.due_subject)
+            .expect_last(last)
             .at(at, &subject::released(self.lane, &self.site, &self.key), now)
     }
+}
+
+/// What [`Schedules::hold`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holding {
+    /// It is held now, or was already.
+    Held,
+    /// A later generation of it is held, which stands.
+    Changed,
+    /// The event is held as it was accepted at another time: this one repeats it.
+    Repeat,
 }
 
 /// A delivery that waits for its next attempt.
@@ -186,6 +188,37 @@ impl Bus {
             Err(error) => Err(failed(error.into())),
         }
     }
+
+    /// The event that `DEAD_LETTERS` keeps because one of its deliveries died; none if it does not. The subject is not
+    /// the event's own.
+    ///
+    /// # Errors
+    /// If JetStream does not answer.
+    pub async fn dead_letter(&self, site: &Slug, key: &EventKey) -> Result<Option<StoredEvent>, BusError> {
+        self.last_event(StreamName::DeadLetters, &subject::dead(site, key)).await
+    }
+
+    async fn last_event(&self, stream: StreamName, subject: &Subject) -> Result<Option<StoredEvent>, BusError> {
+        let failed = |error: async_nats::Error| BusError::jetstream("reading a stored event", error);
+        let stream = self.jetstream.get_stream_no_info(stream.as_str()).await;
+        let stream = stream.map_err(|error| failed(error.into()))?;
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(StoredEvent::read(message)),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(failed(error.into())),
+        }
+    }
+}
+
+/// Something cannot be made to wait.
+#[derive(Debug, thiserror::Error)]
+pub enum HoldError {
+    /// It was not stored.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// What waits there cannot be read.
+    #[error(transparent)]
+    Read(#[from] BusError),
 }
 
 /// An event as `EVENTS` keeps it.
@@ -249,12 +282,13 @@ impl Schedules {
     /// See [`PublishError`]; the change may be in force all the same.
     pub async fn change_held(&self, held: &Held, change: HeldChange, now: Timestamp) -> Result<Replaced, PublishError> {
         let next = held.changed(change, now);
-        let anew = Outgoing::new(subject::later(next.lane, &next.site), next.payload.clone())
+        let anew = Outgoing::new(subject::later(next.lane, &next.site, &next.key), next.payload.clone())
             .id(&due_id(&held.key, held.meta.generation))
             .meta(&next.meta)
             .trace(next.trace)
             .due_subject(&next.due_subject);
-        if self.events.publish(anew).await?.duplicate {
+        let ack = self.events.publish(anew).await?;
+        if ack.duplicate && !self.is_ours(&next, ack.sequence).await {
             return Ok(Replaced::TooLate);
         }
         if let Some(intended_at) = next.meta.intended_at
@@ -262,14 +296,86 @@ impl Schedules {
             && intended_at > now
         {
             // So that whoever asks next sees it at once. Failing does no harm: the step that holds events does the same.
-            if let Err(error) = self.work.publish(next.schedule(intended_at, now)).await {
+            if let Err(error) = self.hold(&next, intended_at, now).await {
                 tracing::debug!(%error, "a changed event is held a little later");
             }
         }
         Ok(Replaced::Done)
     }
 
-    /// The delivery that waits, if it does: of the event itself, or of a replay.
+    /// Holds an event until `at`, in the place of an earlier generation of it and never in that of a later one.
+    ///
+    /// # Errors
+    /// See [`HoldError`]; it may be held all the same, and a repeat is harmless.
+    pub async fn hold(&self, held: &Held, at: Timestamp, now: Timestamp) -> Result<Holding, HoldError> {
+        // What is held for the first time finds nothing in its place, as a rule.
+        let mut last = 0;
+        loop {
+            match self.work.publish(held.schedule(last, at, now)).await {
+                Ok(_) => return Ok(Holding::Held),
+                Err(PublishError::Superseded { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let there = self.get(&subject::held(&held.site, &held.key)).await?;
+            last = match there {
+                None => 0,
+                Some(there) if there.meta.accepted_at != held.meta.accepted_at => return Ok(Holding::Repeat),
+                Some(there) if there.meta.generation == held.meta.generation => return Ok(Holding::Held),
+                Some(there) if there.meta.generation > held.meta.generation => return Ok(Holding::Changed),
+                Some(there) => there.sequence,
+            };
+        }
+    }
+
+    /// Has the server hand a delivery out again at `at`, in the place of an earlier attempt's schedule and never in that
+    /// of a later one. False if a later one waits there: another life of this delivery has come further.
+    ///
+    /// `again` makes the message, to be stored in the place of the message with the number that it gets.
+    ///
+    /// # Errors
+    /// See [`HoldError`]; it may wait all the same, and a repeat is harmless.
+    pub async fn wait(
+        &self,
+        subject: &Subject,
+        (attempt, parked): (u32, u32),
+        again: impl Fn(u64) -> Outgoing,
+    ) -> Result<bool, HoldError> {
+        let mut last = 0;
+        loop {
+            match self.work.publish(again(last)).await {
+                Ok(_) => return Ok(true),
+                Err(PublishError::Superseded { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            last = match self.get(subject).await? {
+                None => 0,
+                Some(there) if (there.meta.attempt, there.meta.parked) == (attempt, parked) => return Ok(true),
+                Some(there) if (there.meta.attempt, there.meta.parked) > (attempt, parked) => return Ok(false),
+                Some(there) => there.sequence,
+            };
+        }
+    }
+
+    /// Whether a later generation of a held event than this has been published.
+    ///
+    /// # Errors
+    /// If JetStream does not answer.
+    pub async fn has_later_generation(&self, held: &Held) -> Result<bool, BusError> {
+        let subject = subject::later(held.lane, &held.site, &held.key);
+        let last = self.bus.last_event(StreamName::Events, &subject).await?;
+        Ok(last.is_some_and(|last| {
+            last.meta.accepted_at == held.meta.accepted_at && last.meta.generation > held.meta.generation
+        }))
+    }
+
+    /// Whether what stands under the id is this very change: published by a try whose acknowledgement was lost.
+    async fn is_ours(&self, next: &Held, sequence: u64) -> bool {
+        let stored = self.bus.stored_event(sequence).await;
+        // Not known: then it is somebody else's, and whoever asks again sees what stands.
+        stored.is_ok_and(|stored| stored.is_some_and(|it| it.meta == next.meta && it.payload == next.payload))
+    }
+
+    /// The delivery that waits, if it does.
     ///
     /// # Errors
     /// If JetStream does not answer.
@@ -277,9 +383,9 @@ impl Schedules {
         &self,
         subscription: SubscriptionId,
         key: &EventKey,
-        replay: Option<ReplayId>,
+        delivery: DeliveryId,
     ) -> Result<Option<Waiting>, BusError> {
-        let stored = self.get(&subject::waiting(subscription, key, replay)).await?;
+        let stored = self.get(&subject::waiting(subscription, key, delivery)).await?;
         Ok(stored.map(|schedule| Waiting { meta: schedule.meta.clone(), due_at: schedule.due_at, schedule }))
     }
 

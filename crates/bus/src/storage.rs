@@ -73,7 +73,7 @@ impl Bus {
             .map_err(|error| BusError::jetstream("asking for the account's storage", error))?;
         // The account may have no limit of its own; then the sum of what our streams may hold stands for it. Every
         // copy counts.
-        let ours = 3 * self.stream_max_bytes() * self.replicas() as i64;
+        let ours = 4 * self.stream_max_bytes() * self.replicas() as i64;
         let limit = account.limits.max_storage.filter(|limit| *limit > 0).unwrap_or(ours) as f64;
         Ok(account.storage as f64 > STORAGE_SHARE_MAX * limit)
     }

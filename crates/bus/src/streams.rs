@@ -19,11 +19,13 @@ pub enum StreamName {
     Queue,
     /// What became of events and deliveries.
     Outcomes,
+    /// The bytes of events with a delivery that failed or was exhausted, to be replayed when `Events` has let them go.
+    DeadLetters,
 }
 
 impl StreamName {
     /// All streams.
-    pub const ALL: [Self; 4] = [Self::Events, Self::Work, Self::Queue, Self::Outcomes];
+    pub const ALL: [Self; 5] = [Self::Events, Self::Work, Self::Queue, Self::Outcomes, Self::DeadLetters];
 
     /// The name on the server.
     pub const fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl StreamName {
             Self::Work => "WORK_0",
             Self::Queue => "QUEUE_0",
             Self::Outcomes => "OUTCOMES_0",
+            Self::DeadLetters => "DEAD_LETTERS_0",
         }
     }
 
@@ -92,9 +95,24 @@ impl StreamName {
                 duplicate_window: Duration::from_mins(2),
                 ..common
             },
+            Self::DeadLetters => Config {
+                subjects: subjects(&["dead.>"]),
+                retention: RetentionPolicy::Limits,
+                // A convenience and no promise: when it is full, the oldest go.
+                discard: DiscardPolicy::Old,
+                max_bytes: limits.max_bytes,
+                max_age: DEAD_LETTERS_AGE_MAX,
+                // One copy of an event, however many of its deliveries died.
+                max_messages_per_subject: 1,
+                duplicate_window: Duration::from_mins(2),
+                ..common
+            },
         }
     }
 }
+
+/// How long the bytes of dead letters are kept: as long as their records (SPEC 4.7).
+pub const DEAD_LETTERS_AGE_MAX: Duration = Duration::from_hours(30 * 24);
 
 /// How long a repeat of an event is recognised by the broker: 2 h (DESIGN 3.6).
 pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_hours(2);
@@ -104,7 +122,8 @@ pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_hours(2);
 pub struct StreamLimits {
     /// Copies of each stream: 1 or 3.
     pub replicas: usize,
-    /// Size at which `EVENTS`, `QUEUE` and `OUTCOMES` refuse; well below the disk's.
+    /// Size at which `EVENTS`, `QUEUE` and `OUTCOMES` refuse, and `DEAD_LETTERS` lets the oldest go; well below the
+    /// disk's.
     pub max_bytes: i64,
 }
 

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use slipstream_core::config::Surface;
-use slipstream_core::ids::{AccountId, EventKey, ReplayId, SubscriptionId};
+use slipstream_core::ids::{AccountId, DeliveryId, EventKey, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 
@@ -27,9 +27,9 @@ pub fn event(visibility: Visibility, lane: Lane, site: &Slug, event_type: &str) 
     subject.into()
 }
 
-/// `later.{lane}.{site}`: an accepted event whose intended time is ahead.
-pub fn later(lane: Lane, site: &Slug) -> Subject {
-    format!("later.{}.{site}", lane.as_str()).into()
+/// `later.{lane}.{site}.{key}`: an accepted event whose intended time is ahead, or a change of one that is held.
+pub fn later(lane: Lane, site: &Slug, key: &EventKey) -> Subject {
+    format!("later.{}.{site}.{key}", lane.as_str()).into()
 }
 
 /// `queue.{service}.{lane}.{type…}`: a WorkQueue event, for the service that published it.
@@ -44,13 +44,15 @@ pub fn delivery(lane: Lane, subscription: SubscriptionId, key: &EventKey) -> Sub
     format!("deliveries.{}.{subscription}.{key}", lane.as_str()).into()
 }
 
-/// `waiting.{subscription}.{key}`: a delivery that is scheduled; one of a replay has `.{replay}` behind it, so that it
-/// does not take the place of the event's own delivery.
-pub fn waiting(subscription: SubscriptionId, key: &EventKey, replay: Option<ReplayId>) -> Subject {
-    match replay {
-        None => format!("waiting.{subscription}.{key}").into(),
-        Some(replay) => format!("waiting.{subscription}.{key}.{replay}").into(),
-    }
+/// `waiting.{subscription}.{key}.{delivery}`: a delivery that is scheduled. The delivery tells it from its replays, and
+/// from a delivery of the same event accepted at another time, so that none takes the place of another.
+pub fn waiting(subscription: SubscriptionId, key: &EventKey, delivery: DeliveryId) -> Subject {
+    format!("waiting.{subscription}.{key}.{delivery}").into()
+}
+
+/// `dead.{site}.{key}`: the bytes of an event with a delivery that failed or was exhausted.
+pub fn dead(site: &Slug, key: &EventKey) -> Subject {
+    format!("dead.{site}.{key}").into()
 }
 
 /// `waiting.{subscription}.>`: all scheduled deliveries of a subscription, to purge them.
@@ -92,7 +94,7 @@ pub fn parse_event(subject: &str) -> Option<(Visibility, Lane, Slug)> {
     Some((Visibility::from_name(tokens.next()?)?, Lane::from_name(tokens.next()?)?, tokens.next()?.parse().ok()?))
 }
 
-/// What the subject of an event that is not yet due says: `later.{lane}.{site}`.
+/// What the subject of an event that is not yet due says: `later.{lane}.{site}.…`.
 pub fn parse_later(subject: &str) -> Option<(Lane, Slug)> {
     let mut tokens = subject.strip_prefix("later.")?.split('.');
     Some((Lane::from_name(tokens.next()?)?, tokens.next()?.parse().ok()?))
@@ -187,7 +189,7 @@ mod tests {
         let delivery = delivery(Lane::Realtime, subscription, &key);
         assert_eq!(parse_delivery(&delivery), Some((Lane::Realtime, subscription, key)));
         assert_eq!(parse_released(&released(Lane::Normal, &site(), &key)), Some((Lane::Normal, site(), key)));
-        assert_eq!(parse_later(&later(Lane::Normal, &site())), Some((Lane::Normal, site())));
+        assert_eq!(parse_later(&later(Lane::Normal, &site(), &key)), Some((Lane::Normal, site())));
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use slipstream_bus::{Bus, BusConfig, ConsumerName, Outgoing, Replaced, StreamName, WaitingChange, subject};
 use slipstream_core::contract::Meta;
-use slipstream_core::ids::{EventKey, ReplayId, SubscriptionId};
+use slipstream_core::ids::{DeliveryId, EventKey, ReplayId, SubscriptionId};
 use slipstream_core::lane::Lane;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -24,11 +24,17 @@ fn site() -> Slug {
 
 const SUBSCRIPTION: SubscriptionId = SubscriptionId(uuid::Uuid::from_u128(1));
 
+/// The delivery of event `a`, or of its replay.
+fn delivery(replay: Option<ReplayId>) -> DeliveryId {
+    DeliveryId(replay.map_or(uuid::Uuid::nil(), |replay| replay.0))
+}
+
 async fn wait(bus: &Bus, id: &str, replay: Option<ReplayId>, at: Timestamp) -> EventKey {
     let key = EventKey::new(&site(), "/tests", id);
     let meta = Meta { attempt: 3, replay, ..Meta::new(site(), now()) };
     let due = subject::delivery(Lane::High, SUBSCRIPTION, &key);
-    let waiting = Outgoing::new(subject::waiting(SUBSCRIPTION, &key, replay), Bytes::from(id.to_owned())).meta(&meta);
+    let waiting =
+        Outgoing::new(subject::waiting(SUBSCRIPTION, &key, delivery(replay)), Bytes::from(id.to_owned())).meta(&meta);
     bus.publisher(StreamName::Work).publish(waiting.at(at, &due, now())).await.unwrap();
     key
 }
@@ -43,23 +49,23 @@ async fn a_waiting_delivery_is_moved_and_cancelled() {
     let key = wait(&bus, "a", None, far).await;
     wait(&bus, "a", replay, far).await;
 
-    let seen = schedules.waiting(SUBSCRIPTION, &key, None).await.unwrap().unwrap();
+    let seen = schedules.waiting(SUBSCRIPTION, &key, delivery(None)).await.unwrap().unwrap();
     assert_eq!((seen.due_at, seen.meta.attempt), (far, 3));
     let later = WaitingChange::At(far.after(Duration::from_hours(1)));
     assert_eq!(schedules.change_waiting(&seen, later, now).await.unwrap(), Replaced::Done);
     let again = schedules.change_waiting(&seen, later, now).await.unwrap();
     assert_eq!(again, Replaced::TooLate, "it is not what was seen");
 
-    let moved = schedules.waiting(SUBSCRIPTION, &key, None).await.unwrap().unwrap();
+    let moved = schedules.waiting(SUBSCRIPTION, &key, delivery(None)).await.unwrap().unwrap();
     assert_eq!(moved.due_at, far.after(Duration::from_hours(1)));
     assert_eq!(schedules.change_waiting(&moved, WaitingChange::Cancel, now).await.unwrap(), Replaced::Done);
     let fired = tokio::time::timeout(Duration::from_secs(5), due.next()).await.expect("it comes due at once");
     assert_eq!((&fired.payload[..], fired.meta.as_ref().unwrap().attempt), (&b"a"[..], 3));
     assert!(fired.meta.unwrap().cancelled_at.is_some());
-    assert!(schedules.waiting(SUBSCRIPTION, &key, None).await.unwrap().is_none());
+    assert!(schedules.waiting(SUBSCRIPTION, &key, delivery(None)).await.unwrap().is_none());
 
     // The replay of the same event to the same subscription waits for itself.
-    let replayed = schedules.waiting(SUBSCRIPTION, &key, replay).await.unwrap().unwrap();
+    let replayed = schedules.waiting(SUBSCRIPTION, &key, delivery(replay)).await.unwrap().unwrap();
     assert_eq!((replayed.due_at, replayed.meta.replay), (far, replay));
 }
 
@@ -69,7 +75,7 @@ async fn what_is_about_to_come_due_cannot_be_changed_any_more() {
     let bus = Bus::connect(&BusConfig { url: server.url(), ..BusConfig::default() }).await.unwrap();
     let key = wait(&bus, "a", None, now().after(Duration::from_millis(900))).await;
     let schedules = bus.schedules();
-    let seen = schedules.waiting(SUBSCRIPTION, &key, None).await.unwrap().unwrap();
+    let seen = schedules.waiting(SUBSCRIPTION, &key, delivery(None)).await.unwrap().unwrap();
     assert_eq!(schedules.change_waiting(&seen, WaitingChange::Cancel, now).await.unwrap(), Replaced::TooLate);
     let mut due = bus.consume(ConsumerName::Deliver(Lane::High)).await.unwrap();
     let fired = tokio::time::timeout(Duration::from_secs(5), due.next()).await.expect("it comes due");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use slipstream_bus::{Bus, BusConfig, BusError, ConsumerName, Message, Outgoing, Publisher, StreamName, subject};
 use slipstream_core::contract::Meta;
-use slipstream_core::ids::{EventKey, SubscriptionId};
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -111,10 +111,13 @@ async fn a_schedule_fires_with_its_headers_and_never_early() {
     let at = now().after(Duration::from_millis(700));
     let meta = Meta { attempt: 2, expires_at: Some(at), ..Meta::new(site(), now()) };
     let schedule = |at| {
-        Outgoing::new(subject::waiting(subscription, &key("1"), None), Bytes::from_static(b"body"))
-            .meta(&meta)
-            .due_subject(&target)
-            .at(at, &target, now())
+        Outgoing::new(
+            subject::waiting(subscription, &key("1"), DeliveryId(uuid::Uuid::nil())),
+            Bytes::from_static(b"body"),
+        )
+        .meta(&meta)
+        .due_subject(&target)
+        .at(at, &target, now())
     };
     // The second replaces the first.
     let far = work.publish(schedule(now().after(Duration::from_hours(1))));
@@ -136,11 +139,11 @@ async fn a_cancelled_schedule_does_not_fire() {
     let subscription: SubscriptionId = "00000000-0000-0000-0000-000000000001".parse().unwrap();
     let schedule = |id: &str, millis| {
         let target = subject::delivery(Lane::Normal, subscription, &key(id));
-        Outgoing::new(subject::waiting(subscription, &key(id), None), Bytes::from(id.to_owned())).at(
-            now().after(Duration::from_millis(millis)),
-            &target,
-            now(),
+        Outgoing::new(
+            subject::waiting(subscription, &key(id), DeliveryId(uuid::Uuid::nil())),
+            Bytes::from(id.to_owned()),
         )
+        .at(now().after(Duration::from_millis(millis)), &target, now())
     };
     work.publish(schedule("a", 300)).await.unwrap();
     work.publish(schedule("b", 400)).await.unwrap();

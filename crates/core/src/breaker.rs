@@ -62,7 +62,8 @@ impl Breaker {
     /// Whether an attempt may start at `now`.
     pub fn permit(&self, now: Timestamp) -> Permit {
         match self.open {
-            Some((until, _)) if now < until => Permit::NotBefore(until),
+            // One that lies further ahead than any pause was set before the clock was set back.
+            Some((until, _)) if now < until && until.since(now) <= OPEN_MAX => Permit::NotBefore(until),
             // Half open: one probe, and nothing beside it.
             Some(_) => Permit::UpTo(1),
             None => Permit::UpTo(self.in_flight_max),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::ErrorCode;
 use crate::config::{DisabledReason, Surface};
 use crate::delivery::{DeliveryState, Reason};
-use crate::ids::{DeliveryId, EventKey, ReplayId, SubscriptionId};
+use crate::ids::{AccountId, DeliveryId, EventKey, ReplayId, SubscriptionId};
 use crate::lane::{Lane, Visibility};
 use crate::matching::SkipReason;
 use crate::slug::Slug;
@@ -66,6 +66,9 @@ pub struct RoutedEvent {
     /// Its `expirytime`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Who published it; known only if its time was ahead then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_by: Option<AccountId>,
     /// When it was routed; none while it is held until `intended_at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub routed_at: Option<Timestamp>,

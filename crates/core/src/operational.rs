@@ -96,10 +96,11 @@ fn event(site: &Site, event_type: &str, id: &str, subject: &str, at: Timestamp, 
 mod tests {
     use super::*;
     use crate::config::{AccountKind, Product};
-    use crate::event::json;
+    use crate::event::{Event, json};
+    use crate::slipstream::{Rejection, accept};
 
     #[test]
-    fn they_are_cloudevents_that_their_site_accepts() {
+    fn they_are_cloudevents_of_their_site_that_only_we_can_publish() {
         let site = Site {
             slug: "s8n6EzC".parse().unwrap(),
             name: "Site".into(),
@@ -125,8 +126,13 @@ mod tests {
             delivery_exhausted(&site, exhausted),
         ] {
             let event = json::parse(&ours.body).expect("a CloudEvent");
-            let accepted = crate::slipstream::accept(event, &site, AccountKind::Internal).expect("acceptable");
-            assert_eq!((accepted.key, accepted.event_type), (ours.key, ours.event_type));
+            let Err(Rejection::Invalid(errors)) = accept(event.clone(), &site, AccountKind::Internal) else {
+                panic!("nobody else may publish under our source");
+            };
+            assert_eq!(errors.iter().map(|error| error.pointer.as_str()).collect::<Vec<_>>(), ["#/source"]);
+            // And nothing else is wrong with it.
+            let theirs = accept(Event { source: "/theirs".into(), ..event }, &site, AccountKind::Internal);
+            assert_eq!(theirs.expect("acceptable").event_type, ours.event_type);
         }
     }
 }

@@ -161,6 +161,10 @@ struct Verdict {
 
 fn judge(event: &Event, site: &Site, kind: AccountKind) -> (Verdict, Vec<FieldError>) {
     let mut read = Attributes::of(event);
+    if event.source == crate::operational::SOURCE {
+        // Else anybody could tell others that an endpoint is disabled, or keep the real news from being told.
+        read.refuse("source", "is that of the platform's own events");
+    }
     read.equal("siteslug", site.slug.as_str(), "must be the site of the path");
     read.equal("organisationslug", site.organisation.as_str(), "must be the organisation that owns the site");
     let billed = site.billing_organisation.as_str();

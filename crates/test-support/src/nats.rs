@@ -17,7 +17,7 @@ const REQUIREMENT: &str = include_str!("../../../tools/nats-server.txt");
 /// How long a start may take; it is 20 ms on an idle machine.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// Bytes of all streams together, so that a test gone wild does not fill the disk.
-const FILE_STORE_BYTES_MAX: u64 = 4 << 30;
+const FILE_STORE_BYTES_MAX: u64 = 8 << 30;
 
 /// When the server writes to disk before it acknowledges (DESIGN 3.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -15,7 +15,8 @@ mod work;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use slipstream_bus::{Bus, ConsumerName, Message, Publisher};
+use slipstream_bus::{Bus, ConsumerName, Message, Publisher, StreamName};
+use slipstream_core::delivery::{Gate, gate};
 use slipstream_core::lane::Lane;
 use slipstream_service::{Context, Directory, clock, names};
 use slipstream_webhook::{Client, ClientConfig, Target};
@@ -55,7 +56,6 @@ pub(crate) async fn start(
     bus: &Bus,
     directory: Directory,
     outcomes: &Publisher,
-    work: &Publisher,
     ctx: &Context,
 ) -> anyhow::Result<()> {
     let delivery = &config.delivery;
@@ -85,10 +85,13 @@ pub(crate) async fn start(
         schedule: delivery.retry_schedule_ms.clone(),
         directory: directory.clone(),
         endpoints: Arc::clone(&endpoints),
-        work: work.clone(),
+        bus: bus.clone(),
+        schedules: bus.schedules(),
+        dead_letters: bus.publisher(StreamName::DeadLetters),
         outcomes: outcomes.clone(),
         recorder,
         stale_after: config.bus.delivery_lease_ms * 2 / 3,
+        lease: config.bus.delivery_lease_ms,
         permits: Arc::new(Semaphore::new(delivery.attempts_in_flight_max)),
         workers: TaskTracker::new(),
         stop: ctx.stop.clone(),
@@ -211,8 +214,9 @@ async fn admit(worker: &Worker, mut work: Work) -> Admission {
     let deadline = Instant::now() + ROOM_WITHIN;
     loop {
         let subscription = worker.directory.load().subscriptions().get(work.subscription).cloned();
-        // What was cancelled needs no place: its gate is closed.
-        let subscription = subscription.filter(|_| work.meta.cancelled_at.is_none());
+        // What ends at the gate needs no place, and does not wait for one.
+        let subscription = subscription
+            .filter(|subscription| !matches!(gate(Some(subscription), &work.meta, clock::now()), Gate::End(..)));
         let prepared = subscription
             .as_deref()
             .map(|subscription| worker.endpoints.prepared(subscription, |it| prepare(it, &worker.policy)));

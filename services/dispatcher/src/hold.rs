@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use slipstream_bus::schedules::due_id;
 use slipstream_bus::{
-    Bus, Consumer, ConsumerName, Held, Message, Outgoing, PublishError, Publisher, StreamName, Subject, subject,
+    Bus, Consumer, ConsumerName, Held, Holding, Message, Outgoing, Publisher, Schedules, StreamName, Subject, subject,
 };
 use slipstream_core::contract::{RoutedEvent, SeenQuestion};
 use slipstream_core::event::envelope::Envelope;
@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::route;
-use crate::seen::Seen;
+use crate::seen::{Asked, Seen};
 
 /// Events of one batch.
 const BATCH_MAX: usize = 128;
@@ -30,7 +30,6 @@ const BATCH_MAX: usize = 128;
 pub(crate) async fn start(
     bus: &Bus,
     outcomes: &Publisher,
-    work: &Publisher,
     storage_is_short: watch::Receiver<bool>,
     ctx: &Context,
 ) -> anyhow::Result<()> {
@@ -38,30 +37,30 @@ pub(crate) async fn start(
         bus: bus.clone(),
         events: bus.publisher(StreamName::Events),
         queue: bus.publisher(StreamName::Queue),
-        work: work.clone(),
+        schedules: bus.schedules(),
         outcomes: outcomes.clone(),
         seen: Seen::new(bus),
     });
     let later = bus.consume(ConsumerName::Hold).await?.prefetch(BATCH_MAX);
     let holding = Arc::clone(&holder);
-    let hold = async move |event: &Message| holding.hold(event).await;
+    let hold = async move |batch: &[Message]| holding.hold_all(batch).await;
     ctx.spawn("hold", run(later, storage_is_short, ctx.stop.clone(), hold));
 
     let released = bus.consume(ConsumerName::Release).await?.prefetch(BATCH_MAX);
-    let release = async move |event: &Message| holder.release(event).await;
+    let release = async move |batch: &[Message]| holder.release_all(batch).await;
     // What is due goes on: it takes no more room than it gives back.
     let (_, never_short) = watch::channel(false);
     ctx.spawn("release", run(released, never_short, ctx.stop.clone(), release));
     Ok(())
 }
 
-/// Applies `step` to every message, all of a batch together, and acknowledges those for which it succeeded. The
-/// others come again after their lease. While `storage_is_short`, nothing is pulled (DESIGN 3.5).
+/// Applies `step` to every batch. It acknowledges what it has done; the rest comes again after its lease. While
+/// `storage_is_short`, nothing is pulled (DESIGN 3.5).
 async fn run(
     mut messages: Consumer,
     mut storage_is_short: watch::Receiver<bool>,
     stop: CancellationToken,
-    step: impl AsyncFn(&Message) -> anyhow::Result<()>,
+    step: impl AsyncFn(&[Message]),
 ) -> anyhow::Result<()> {
     loop {
         let next = async {
@@ -74,14 +73,18 @@ async fn run(
             () = stop.cancelled() => break,
             batch = next => batch,
         };
-        let steps = batch.iter().map(async |message| match step(message).await {
-            Ok(()) => message.ack().await,
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "a held event comes again"),
-        });
-        futures::future::join_all(steps).await;
+        step(&batch).await;
     }
     messages.hand_back().await;
     Ok(())
+}
+
+/// Acknowledges a message if what it asks for is done.
+async fn settle(message: &Message, done: anyhow::Result<()>) {
+    match done {
+        Ok(()) => message.ack().await,
+        Err(error) => tracing::warn!(error = format!("{error:#}"), "a held event comes again"),
+    }
 }
 
 /// The steps that both loops share.
@@ -89,45 +92,64 @@ struct Holder {
     bus: Bus,
     events: Publisher,
     queue: Publisher,
-    work: Publisher,
+    schedules: Schedules,
     outcomes: Publisher,
     seen: Seen,
 }
 
 impl Holder {
+    /// A batch of events whose time is ahead, or of changes of some; all together, once it is known which are repeats.
+    async fn hold_all(&self, batch: &[Message]) {
+        let batch: Vec<_> = batch.iter().map(|message| (message, read_later(message))).collect();
+        // A change of an event is not a repeat of it.
+        let asked: Vec<_> = batch.iter().filter_map(|(_, later)| later.as_ref()).filter(|it| it.is_first()).collect();
+        let seen = self.seen.look(&asked.iter().map(|later| later.asked).collect::<Vec<_>>()).await;
+        let steps = batch.iter().map(async |(message, later)| {
+            let done = match later {
+                None => {
+                    tracing::error!(subject = %message.subject.escape_debug(), "not an event of ours: skipped");
+                    Ok(())
+                }
+                Some(later) if later.is_first() && seen.is_repeat(later.asked.question) => Ok(()),
+                Some(later) => self.hold(later, message.is_redelivered).await,
+            };
+            settle(message, done).await;
+        });
+        futures::future::join_all(steps).await;
+    }
+
     /// An event whose time is ahead, or a change of one: becomes a schedule, is due at once, or ends.
-    async fn hold(&self, event: &Message) -> anyhow::Result<()> {
-        let Some((held, visibility)) = read_later(event) else {
-            tracing::error!(subject = %event.subject.escape_debug(), "not an event of ours: skipped");
-            return Ok(());
-        };
-        if held.meta.generation == 0 && self.is_repeat(&held).await? {
+    async fn hold(&self, later: &Later, is_redelivered: bool) -> anyhow::Result<()> {
+        let (held, now) = (&later.held, clock::now());
+        // Handed out once more, it may be older than what has been made of the event since.
+        if is_redelivered && self.schedules.has_later_generation(held).await? {
             return Ok(());
         }
-        let now = clock::now();
         if held.meta.cancelled_at.is_some() {
-            self.forget(&held).await?;
+            self.forget(held).await?;
         } else if let Some(intended_at) = held.meta.intended_at.filter(|at| *at > now) {
             let room = held.meta.expires_at.map(|expires_at| expires_at.since(intended_at) / 4);
-            // A repeat means that an earlier try has done it, or whoever changed the event.
-            match self.work.publish(held.schedule(spread(intended_at, now, room, rand::random()), now)).await {
-                Ok(_) | Err(PublishError::Superseded { .. }) => {}
-                Err(error) => return Err(error.into()),
+            let at = spread(intended_at, now, room, rand::random());
+            match self.schedules.hold(held, at, now).await? {
+                Holding::Held => {}
+                Holding::Changed => return Ok(()),
+                Holding::Repeat => {
+                    self.seen.count_late_repeat();
+                    return Ok(());
+                }
             }
         } else {
             // Changed to a time that has passed: what it waited as is not needed any more.
-            return self.make_due(&held, true).await;
+            return self.make_due(held, true).await;
         }
-        let record = describe(&held, visibility)?;
-        self.outcomes.publish(route::record(held.site, vec![record])).await?;
+        let record = describe(held, later.visibility)?;
+        self.outcomes.publish(route::record(held.site.clone(), vec![record])).await?;
         Ok(())
     }
 
-    /// Whether it was accepted before, longer ago than the broker remembers: then the first one stands.
-    async fn is_repeat(&self, held: &Held) -> anyhow::Result<bool> {
-        let id_hash = id_hash(&Envelope::read(&held.payload)?.id);
-        let question = SeenQuestion { key: held.key, id_hash, accepted_at: held.meta.accepted_at };
-        Ok(self.seen.is_repeat(question, content_hash(&held.payload)).await)
+    async fn release_all(&self, batch: &[Message]) {
+        let steps = batch.iter().map(async |message| settle(message, self.release(message).await).await);
+        futures::future::join_all(steps).await;
     }
 
     /// A held event that came due.
@@ -139,7 +161,7 @@ impl Holder {
         let now = clock::now();
         if let Some(intended_at) = held.meta.intended_at.filter(|intended_at| *intended_at > now) {
             // By our clock it is not yet time, whatever the server's says (N3).
-            self.work.publish(held.schedule_again(intended_at, now)).await?;
+            self.schedules.hold(&held, intended_at, now).await?;
             return Ok(());
         }
         self.make_due(&held, false).await
@@ -178,10 +200,11 @@ impl Holder {
         let stored = self.bus.stored_event(sequence).await?;
         let Some(next) = stored.and_then(|stored| stored.into_held(held.key)) else { return Ok(false) };
         let now = clock::now();
-        if next.meta.cancelled_at.is_none()
-            && let Some(intended_at) = next.meta.intended_at.filter(|at| *at > now)
-        {
-            self.work.publish(next.schedule_again(intended_at, now)).await?;
+        match next.meta.intended_at.filter(|at| *at > now) {
+            _ if next.meta.cancelled_at.is_some() => {}
+            Some(intended_at) => drop(self.schedules.hold(&next, intended_at, now).await?),
+            // Its new time has passed as well, and nothing else will wake it.
+            None => Box::pin(self.make_due(&next, false)).await?,
         }
         Ok(true)
     }
@@ -199,14 +222,30 @@ fn subject_of_record(held: &Held) -> anyhow::Result<Subject> {
     Ok(subject::event(Visibility::WorkQueue, held.lane, &held.site, &envelope.event_type))
 }
 
-fn read_later(event: &Message) -> Option<(Held, Visibility)> {
+/// A message under `later.…`, read.
+struct Later {
+    held: Held,
+    visibility: Visibility,
+    asked: Asked,
+}
+
+impl Later {
+    /// Whether it is the event as it was accepted.
+    const fn is_first(&self) -> bool {
+        self.held.meta.generation == 0
+    }
+}
+
+fn read_later(event: &Message) -> Option<Later> {
     let (lane, site) = subject::parse_later(&event.subject)?;
     let (meta, due_subject) = (event.meta.clone()?, event.due_subject.clone()?);
     let envelope = Envelope::read(&event.payload).ok()?;
     let key = EventKey::new(&site, &envelope.source, &envelope.id);
     let visibility = subject::parse_event(&due_subject).map_or(Visibility::WorkQueue, |(visibility, ..)| visibility);
+    let question = SeenQuestion { key, id_hash: id_hash(&envelope.id), accepted_at: meta.accepted_at };
+    let asked = Asked { question, content_hash: content_hash(&event.payload) };
     let held = Held { site, key, lane, payload: event.payload.clone(), meta, trace: event.trace, due_subject };
-    Some((held, visibility))
+    Some(Later { held, visibility, asked })
 }
 
 fn read_released(event: &Message) -> Option<Held> {

@@ -102,8 +102,8 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
         let events = bus.consume(ConsumerName::Route(lane)).await?.prefetch(route::BATCH_MAX);
         ctx.spawn("route", route::run(router, events, storage.clone(), ctx.stop.clone()));
     }
-    hold::start(&bus, &outcomes, &work, storage, ctx).await?;
-    deliver::start(&config, &bus, directory, &outcomes, &work, ctx).await?;
+    hold::start(&bus, &outcomes, storage, ctx).await?;
+    deliver::start(&config, &bus, directory, &outcomes, ctx).await?;
     Ok(Router::new())
 }
 

@@ -5,7 +5,7 @@
 //! makes the same deliveries: their ids are derived from the event and the subscription.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use slipstream_service::{Directory, clock, names, trace};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::seen::Seen;
+use crate::seen::{Asked, FirstSeen, Seen};
 
 /// Events of one batch.
 pub(crate) const BATCH_MAX: usize = 256;
@@ -78,11 +78,10 @@ impl Router {
     /// Publishes a batch's deliveries and records, each again and again if need be, then acknowledges the batch.
     async fn route(&self, batch: Vec<Message>, stop: &CancellationToken) {
         let events: Vec<_> = batch.iter().filter_map(Event::read).collect();
-        let repeats = self.seen.repeats(&events).await;
-        let plan = Plan::new(&events, &repeats, self.directory.load().subscriptions());
-        let deliveries = publish(&self.work, &plan.deliveries, stop);
-        let records = publish(&self.outcomes, &plan.records, stop);
-        if futures::future::join(deliveries, records).await != (true, true) {
+        let seen = self.seen.look(&events.iter().map(Event::asked).collect::<Vec<_>>()).await;
+        let plan = Plan::new(&events, &seen, self.directory.load().subscriptions());
+        // The record second: it must not name a delivery that a crash and a change of the subscription then prevent.
+        if !(publish(&self.work, &plan.deliveries, stop).await && publish(&self.outcomes, &plan.records, stop).await) {
             tracing::warn!("stopping with a batch not routed; it will come again");
             return;
         }
@@ -113,7 +112,7 @@ struct Plan {
 }
 
 /// An event of a batch, as far as routing reads it.
-pub(crate) struct Event<'a> {
+struct Event<'a> {
     message: &'a Message,
     envelope: Envelope<'a>,
     meta: &'a Meta,
@@ -144,22 +143,18 @@ impl<'a> Event<'a> {
     }
 
     /// The question whether it was seen before.
-    pub(crate) fn question(&self) -> SeenQuestion {
-        SeenQuestion { key: self.key, id_hash: id_hash(&self.envelope.id), accepted_at: self.meta.accepted_at }
-    }
-
-    /// Which event, and what it hashes to.
-    pub(crate) const fn identity(&self) -> (EventKey, i64) {
-        (self.key, self.content_hash)
+    fn asked(&self) -> Asked {
+        let (key, id_hash, accepted_at) = (self.key, id_hash(&self.envelope.id), self.meta.accepted_at);
+        Asked { question: SeenQuestion { key, id_hash, accepted_at }, content_hash: self.content_hash }
     }
 }
 
 impl Plan {
-    /// Plans what is in `events` and not in `repeats`, which leave nothing behind.
-    fn new(events: &[Event<'_>], repeats: &HashSet<EventKey>, index: &MatchIndex) -> Self {
+    /// Plans the `events` that are no repeats; those leave nothing behind.
+    fn new(events: &[Event<'_>], seen: &FirstSeen, index: &MatchIndex) -> Self {
         let mut plan = Self::default();
         let mut routed: HashMap<Slug, Vec<RoutedEvent>> = HashMap::new();
-        for event in events.iter().filter(|event| !repeats.contains(&event.key)) {
+        for event in events.iter().filter(|event| !seen.is_repeat(event.asked().question)) {
             let record = plan.add(event, index);
             routed.entry(event.site.clone()).or_default().push(record);
         }

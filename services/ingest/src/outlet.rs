@@ -131,12 +131,14 @@ fn route(publisher: &Publisher<'_>, event: Accepted, now: Timestamp) -> Route {
         Visibility::WorkQueue => subject::queue(publisher.account.id, lane, &event_type),
         Visibility::Internal | Visibility::Public => subject::event(visibility, lane, site, &event_type),
     };
-    let meta = Meta { expires_at, intended_at, ..Meta::new(site.clone(), now) };
     let is_ahead = intended_at.is_some_and(|intended_at| intended_at > now);
+    // Whoever published it may change it while it is held; nobody needs to know of any other.
+    let published_by = is_ahead.then_some(publisher.account.id);
+    let meta = Meta { expires_at, intended_at, published_by, ..Meta::new(site.clone(), now) };
     let message =
         |subject| Outgoing::new(subject, body.into()).id(key.as_str()).meta(&meta).trace(Some(publisher.trace));
     if is_ahead {
-        return Route::Events(message(subject::later(lane, site)).due_subject(&due_subject));
+        return Route::Events(message(subject::later(lane, site, &key)).due_subject(&due_subject));
     }
     match visibility {
         Visibility::WorkQueue => Route::Queue(message(due_subject)),

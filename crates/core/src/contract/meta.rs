@@ -3,14 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ids::ReplayId;
+use crate::ids::{AccountId, ReplayId};
 use crate::slug::Slug;
 use crate::timestamp::Timestamp;
 
 /// Travels with every event and delivery as header [`super::header::META`].
 ///
 /// One header and not seven: a header map costs a hash and an allocation per entry, on both sides of every hop.
-/// Text form: `site=sUkLWZg;at=1772443800000`, then only what is set of `exp`, `due`, `att`, `park`,
+/// Text form: `site=sUkLWZg;at=1772443800000`, then only what is set of `exp`, `due`, `by`, `att`, `park`,
 /// `place`, `replay`, `gen`, `changed` and `cancel`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
@@ -22,6 +22,9 @@ pub struct Meta {
     pub expires_at: Option<Timestamp>,
     /// Its `intendeddeliverytime`.
     pub intended_at: Option<Timestamp>,
+    /// On an event whose time was ahead when it was accepted: who published it, and may see and change it while it is
+    /// held. Not on deliveries, which are none of the publisher's.
+    pub published_by: Option<AccountId>,
     /// On a delivery: the number of the attempt that this message asks for, from 1.
     pub attempt: u32,
     /// On a delivery: how often it was put off since the last attempt.
@@ -51,6 +54,7 @@ impl Meta {
             accepted_at,
             expires_at: None,
             intended_at: None,
+            published_by: None,
             attempt: 1,
             parked: 0,
             has_place: false,
@@ -70,6 +74,9 @@ impl fmt::Display for Meta {
         }
         if let Some(intended_at) = self.intended_at {
             write!(f, ";due={}", intended_at.as_millis())?;
+        }
+        if let Some(published_by) = self.published_by {
+            write!(f, ";by={published_by}")?;
         }
         if self.attempt != 1 {
             write!(f, ";att={}", self.attempt)?;
@@ -104,7 +111,7 @@ impl FromStr for Meta {
         let time = |value: &str| value.parse().map(Timestamp::from_millis).map_err(|_| NotMeta);
         let (mut site, mut accepted_at) = (None, None);
         let (mut expires_at, mut intended_at, mut attempt, mut parked) = (None, None, 1, 0);
-        let (mut has_place, mut generation) = (false, 0);
+        let (mut has_place, mut generation, mut published_by) = (false, 0, None);
         let (mut replay, mut changed_at, mut cancelled_at) = (None, None, None);
         for pair in text.split(';') {
             let (name, value) = pair.split_once('=').ok_or(NotMeta)?;
@@ -113,6 +120,7 @@ impl FromStr for Meta {
                 "at" => accepted_at = Some(time(value)?),
                 "exp" => expires_at = Some(time(value)?),
                 "due" => intended_at = Some(time(value)?),
+                "by" => published_by = Some(value.parse().map_err(|_| NotMeta)?),
                 "att" => attempt = value.parse().map_err(|_| NotMeta)?,
                 "park" => parked = value.parse().map_err(|_| NotMeta)?,
                 "place" => has_place = value == "1",
@@ -129,6 +137,7 @@ impl FromStr for Meta {
             accepted_at,
             expires_at,
             intended_at,
+            published_by,
             attempt,
             parked,
             has_place,
@@ -151,6 +160,7 @@ mod tests {
         let full = Meta {
             expires_at: Some(Timestamp::from_millis(-5)),
             intended_at: Some(Timestamp::from_millis(7)),
+            published_by: Some(AccountId(uuid::Uuid::from_u128(6))),
             attempt: 3,
             parked: 2,
             has_place: true,
@@ -167,7 +177,15 @@ mod tests {
 
     #[test]
     fn what_we_did_not_write_is_refused() {
-        for text in ["", "site=sUkLWZg", "at=1", "site=x;at=1", "site=sUkLWZg;at=soon", "site=sUkLWZg;at=1;att=-1"] {
+        for text in [
+            "",
+            "site=sUkLWZg",
+            "at=1",
+            "site=x;at=1",
+            "site=sUkLWZg;at=soon",
+            "site=sUkLWZg;at=1;att=-1",
+            "site=sUkLWZg;at=1;by=me",
+        ] {
             assert_eq!(text.parse::<Meta>(), Err(NotMeta), "{text}");
         }
         assert!("site=sUkLWZg;at=1;new=thing".parse::<Meta>().is_ok());

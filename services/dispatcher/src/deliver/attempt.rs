@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use metrics::{counter, histogram};
-use slipstream_bus::{Outgoing, Publisher, subject};
+use slipstream_bus::{Bus, Outgoing, Publisher, Schedules, subject};
 use slipstream_core::answer::Answer;
 use slipstream_core::config::{Consent, DisabledReason, Subscription, Surface};
 use slipstream_core::contract::{self, EndpointChange, EndpointChanged, Meta};
@@ -39,11 +39,15 @@ pub(crate) struct Worker {
     pub(crate) schedule: RetrySchedule,
     pub(crate) directory: Directory,
     pub(crate) endpoints: Arc<Endpoints>,
-    pub(crate) work: Publisher,
+    pub(crate) bus: Bus,
+    pub(crate) schedules: Schedules,
+    pub(crate) dead_letters: Publisher,
     pub(crate) outcomes: Publisher,
     pub(crate) recorder: Recorder,
     /// How long a delivery may have been in hand when its attempt starts: well below its lease.
     pub(crate) stale_after: Duration,
+    /// After how long in hand the server hands a delivery out again.
+    pub(crate) lease: Duration,
     /// One permit per attempt under way.
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) workers: TaskTracker,
@@ -56,13 +60,12 @@ impl Worker {
     pub(crate) fn spawn(self: &Arc<Self>, work: Work, place: Place, permit: OwnedSemaphorePermit) {
         let worker = Arc::clone(self);
         self.workers.spawn(async move {
-            worker.work_off(Next::Attempt(work, place)).await;
+            worker.work_off(Next::Attempt(work, place), None).await;
             drop(permit);
         });
     }
 
-    async fn work_off(self: &Arc<Self>, mut next: Next) {
-        let mut host = None;
+    async fn work_off(self: &Arc<Self>, mut next: Next, mut host: Option<Arc<str>>) {
         loop {
             next = match next {
                 Next::Attempt(work, place) => {
@@ -78,7 +81,10 @@ impl Worker {
                     next
                 }
                 Next::Park(work, park) => {
-                    self.park(work, park).await;
+                    // What has been in hand too long is handed out again anyway, here or elsewhere.
+                    if work.taken_at.elapsed() <= self.stale_after {
+                        self.park(work, park).await;
+                    }
                     match &host {
                         Some(host) => self.endpoints.next_at(host),
                         None => return,
@@ -97,9 +103,9 @@ impl Worker {
         if matches!(next, Next::Nothing) {
             return;
         }
-        let worker = Arc::clone(self);
+        let (worker, host) = (Arc::clone(self), Arc::clone(host));
         self.workers.spawn(async move {
-            Box::pin(worker.work_off(next)).await;
+            Box::pin(worker.work_off(next, Some(host))).await;
             drop(permit);
         });
     }
@@ -124,7 +130,7 @@ impl Worker {
             Gate::End(state, reason) => Err((state, reason)),
             Gate::Wait(until) => {
                 drop(snapshot);
-                self.park(work, Park { at: until, reason: None }).await;
+                self.park(work, Park { at: until, reason: None, keeps_place: false }).await;
                 return None;
             }
             Gate::Open => subscription
@@ -206,15 +212,21 @@ impl Worker {
         };
         let recipient = (subscription.surface, subscription.id);
         if let Some(change) = change {
-            self.tell_once(subscription, change).await;
+            self.tell_once(subscription, change, started_at).await;
         }
         match next {
             delivery::Next::End { state, reason, disable } => {
                 if disable {
                     self.endpoints.gone(subscription.id, subscription.revision);
-                    if !self.disable(subscription).await {
+                    if !self.disable(subscription, started_at).await {
                         return;
                     }
+                }
+                if state != DeliveryState::Succeeded {
+                    self.keep(&work).await;
+                }
+                if work.is_redelivered {
+                    self.end_other_lives(&work).await;
                 }
                 let outcome = work.attempted(state, reason, attempt);
                 self.recorder.record_last(recipient, outcome, work.ack).await;
@@ -223,6 +235,11 @@ impl Worker {
                 let outcome = work.attempted(DeliveryState::RetryWait, None, attempt);
                 let outcome = contract::Outcome { next_attempt_at: Some(at), ..outcome };
                 let meta = Meta { attempt: number + 1, parked: 0, has_place: false, ..work.meta.clone() };
+                if work.taken_at.elapsed() > self.lease {
+                    // It has been handed out again meanwhile: that life of it decides what follows.
+                    self.recorder.note(recipient, outcome).await;
+                    return;
+                }
                 // Told to stop before both are done, the message comes again, and so does the attempt.
                 if self.recorder.record(recipient, outcome).await && self.schedule_again(&work, &meta, at).await {
                     work.ack.ack().await;
@@ -231,9 +248,25 @@ impl Worker {
         }
     }
 
+    /// Keeps the event's bytes for a replay. Best effort: without them a replay depends on what `EVENTS` keeps.
+    async fn keep(&self, work: &Work) {
+        if let Err(error) = self.dead_letters.publish(work.dead_letter()).await {
+            tracing::warn!(delivery.id = %work.delivery, %error, "an event's bytes are not kept for a replay");
+        }
+    }
+
+    /// Takes away what an earlier life of this delivery may have scheduled. Best effort: what fires all the same is one
+    /// more attempt under the same webhook id.
+    async fn end_other_lives(&self, work: &Work) {
+        if let Err(error) = self.bus.cancel_schedules(&work.waiting_subject()).await {
+            tracing::debug!(delivery.id = %work.delivery, %error, "an earlier life of a delivery may go on");
+        }
+    }
+
     /// Puts a delivery off without an attempt.
     pub(crate) async fn park(&self, work: Work, park: Park) {
-        let meta = Meta { parked: work.meta.parked.saturating_add(1), ..work.meta.clone() };
+        let has_place = park.keeps_place;
+        let meta = Meta { parked: work.meta.parked.saturating_add(1), has_place, ..work.meta.clone() };
         let reason = park.reason;
         if !self.schedule_again(&work, &meta, park.at).await {
             return;
@@ -247,9 +280,13 @@ impl Worker {
 
     /// Has the bus hand the delivery out again at `at`; tries until it does. False if told to stop meanwhile.
     async fn schedule_again(&self, work: &Work, meta: &Meta, at: Timestamp) -> bool {
-        // A repeat means that an earlier try, or an earlier life of this process, has done it.
-        while let Err(error) = self.work.publish(work.again(meta, at, clock::now())).await {
-            tracing::warn!(delivery.id = %work.delivery, %error, "scheduling again");
+        let subject = work.waiting_subject();
+        let again = |last| work.again(meta, last, at, clock::now());
+        // A repeat means that an earlier try, or an earlier life of this process, has done it; a later attempt waiting
+        // there, that another life has come further.
+        while let Err(error) = self.schedules.wait(&subject, (meta.attempt, meta.parked), again).await {
+            let error = format!("{:#}", anyhow::Error::new(error));
+            tracing::warn!(delivery.id = %work.delivery, error, "scheduling again");
             if self.stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {
                 return false;
             }
@@ -259,8 +296,8 @@ impl Worker {
 
     /// Tells the registry that the receiver answered 410; tries until it is told. Until its record has changed, this
     /// replica remembers. False if told to stop meanwhile: then the attempt comes again, and so does its 410.
-    async fn disable(&self, subscription: &Subscription) -> bool {
-        let message = endpoint_changed(subscription, EndpointChange::Disabled(DisabledReason::Gone));
+    async fn disable(&self, subscription: &Subscription, seen_at: Timestamp) -> bool {
+        let message = endpoint_changed(subscription, EndpointChange::Disabled(DisabledReason::Gone), seen_at);
         while let Err(error) = self.outcomes.publish(message.clone()).await {
             tracing::warn!(subscription.id = %subscription.id, %error, "telling again that the endpoint is gone");
             if self.stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {
@@ -271,17 +308,18 @@ impl Worker {
     }
 
     /// Tells the registry how an endpoint does. If that fails, the next attempt tells it.
-    async fn tell_once(&self, subscription: &Subscription, change: EndpointChange) {
+    async fn tell_once(&self, subscription: &Subscription, change: EndpointChange, seen_at: Timestamp) {
         tracing::info!(subscription.id = %subscription.id, ?change, "an endpoint's health changed");
-        if let Err(error) = self.outcomes.publish(endpoint_changed(subscription, change)).await {
+        if let Err(error) = self.outcomes.publish(endpoint_changed(subscription, change, seen_at)).await {
             tracing::warn!(subscription.id = %subscription.id, %error, "the registry does not know of it yet");
             self.endpoints.not_told(subscription.id);
         }
     }
 }
 
-fn endpoint_changed(subscription: &Subscription, change: EndpointChange) -> Outgoing {
-    let changed = EndpointChanged { subscription: subscription.id, at: clock::now(), change };
+/// `seen_at` is when the attempt started that says so: what people changed since is about another receiver.
+fn endpoint_changed(subscription: &Subscription, change: EndpointChange, seen_at: Timestamp) -> Outgoing {
+    let changed = EndpointChanged { subscription: subscription.id, at: seen_at, change };
     let payload = Bytes::from(serde_json::to_vec(&changed).expect("messages serialise"));
     Outgoing::new(subject::endpoint(subscription.surface, subscription.id), payload)
 }
@@ -344,6 +382,7 @@ pub(crate) fn prepare(subscription: &Subscription, policy: &AddressPolicy) -> Pr
     };
     Prepared {
         revision: subscription.revision,
+        uri: subscription.uri.clone(),
         origin,
         target: Target::parse(&subscription.uri, policy),
         headers,

@@ -34,6 +34,10 @@ use tokio_util::sync::CancellationToken;
 use self::state::Endpoint;
 use super::work::Work;
 
+/// Bytes of deliveries that may queue here, over all endpoints (N9).
+const QUEUED_BYTES_MAX: usize = 64 << 20;
+/// How long a delivery is put off when too many endpoints have not proven that they answer.
+const UNPROVEN_PAUSE: Duration = Duration::from_secs(1);
 /// Failures in a row after which an endpoint counts as degraded (SPEC 4.4).
 const DEGRADED_AFTER: u32 = 5;
 
@@ -66,6 +70,8 @@ struct State {
     unproven: usize,
     /// Breakers that are not closed.
     open: usize,
+    /// Bytes of all deliveries that queue here.
+    queued_bytes: usize,
 }
 
 /// What is under way at one target host, and which endpoints wait for a place there, each once.
@@ -115,12 +121,15 @@ pub(crate) enum Next {
 pub(crate) struct Park {
     pub(crate) at: Timestamp,
     pub(crate) reason: Option<Reason>,
+    /// Whether it waits for its place in the endpoint's rate.
+    pub(crate) keeps_place: bool,
 }
 
 impl Park {
     /// Up to a fifth of the wait later than `until`, so that not all come at once.
     pub(crate) fn until(until: Timestamp, now: Timestamp, reason: Option<Reason>) -> Self {
-        Self { at: until.after(until.since(now).mul_f64(0.2 * rand::random::<f64>())), reason }
+        let at = until.after(until.since(now).mul_f64(0.2 * rand::random::<f64>()));
+        Self { at, reason, keeps_place: false }
     }
 }
 
@@ -141,6 +150,7 @@ pub(crate) enum Ended {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) revision: i64,
+    pub(crate) uri: String,
     pub(crate) target: Result<Target, TargetRefused>,
     pub(crate) headers: PreparedHeaders,
     pub(crate) content_type: http::HeaderValue,
@@ -176,7 +186,7 @@ impl Endpoints {
     )]
     pub(crate) fn admit(
         &self,
-        mut work: Work,
+        work: Work,
         known: Option<(&Subscription, &Arc<str>)>,
         now: Timestamp,
     ) -> Result<Admission, Full> {
@@ -186,7 +196,7 @@ impl Endpoints {
         };
         let sharers = *self.dispatchers.borrow();
         let mut state = self.lock();
-        let State { endpoints, hosts, unproven, .. } = &mut *state;
+        let State { endpoints, hosts, unproven, queued_bytes, .. } = &mut *state;
         let endpoint = endpoints.entry(subscription.id).or_default();
         let own = subscription.limits.in_flight_max.map_or(usize::MAX, |max| max as usize);
         endpoint.in_flight_max = self.bounds.per_subscription.min(own).max(1);
@@ -198,34 +208,36 @@ impl Endpoints {
             }
         };
         if let Some(rate) = subscription.rate_per_minute()
-            && let Some(park) = endpoint.pace(&mut work, rate, sharers, now)
+            && let Some(park) = endpoint.pace(&work, rate, sharers, now)
         {
             return Ok(Admission::Park(work, park));
         }
-        let at_host = hosts.entry(Arc::clone(host)).or_default();
-        let has_room_at_host = at_host.in_flight < self.bounds.per_host;
+        let has_room_at_host = hosts.get(host).is_none_or(|it| it.in_flight < self.bounds.per_host);
         let is_unproven = !endpoint.is_proven();
         if endpoint.in_flight < allowed && is_unproven && *unproven >= self.bounds.unproven() {
-            let park = endpoint.park(&work, now, Reason::EndpointBusy, now);
+            // Not the endpoint's doing, so it does not wait longer each time.
+            let park = Park::until(now.after(UNPROVEN_PAUSE), now, Some(Reason::EndpointBusy));
             return Ok(Admission::Park(work, park));
         }
         if endpoint.in_flight < allowed && has_room_at_host {
             endpoint.in_flight += 1;
             *unproven += usize::from(is_unproven);
-            at_host.in_flight += 1;
+            hosts.entry(Arc::clone(host)).or_default().in_flight += 1;
             let place = Place { subscription: subscription.id, host: Some(Arc::clone(host)), is_unproven };
             return Ok(Admission::Start(work, place));
         }
-        // A probe is alone: what waits behind it waits on the bus.
-        let is_probed = allowed == 1 && endpoint.in_flight_max > 1;
-        if !is_probed && endpoint.may_queue(endpoint.queue.len() + 1) {
+        // A probe is alone: what waits behind it waits on the bus. But it may wait for a place at its host.
+        let is_probed = allowed == 1 && endpoint.in_flight_max > 1 && endpoint.in_flight + endpoint.queue.len() > 0;
+        let has_memory = *queued_bytes + work.body.len() <= QUEUED_BYTES_MAX;
+        if !is_probed && has_memory && endpoint.may_queue(endpoint.queue.len() + 1) {
+            *queued_bytes += work.body.len();
             endpoint.queue.push(work);
             if endpoint.in_flight < allowed && !std::mem::replace(&mut endpoint.is_in_line, true) {
-                at_host.line.push_back(subscription.id);
+                hosts.entry(Arc::clone(host)).or_default().line.push_back(subscription.id);
             }
             return Ok(Admission::Queued);
         }
-        if !is_probed && endpoint.is_quick() {
+        if !is_probed && has_memory && endpoint.is_worth_a_wait() {
             return Err(Full(work));
         }
         let reason = if is_probed { Reason::BreakerOpen } else { Reason::EndpointBusy };
@@ -263,7 +275,7 @@ impl Endpoints {
     pub(crate) fn next_at(&self, host: &Arc<str>) -> Next {
         let now = clock::now();
         let mut state = self.lock();
-        let State { endpoints, hosts, unproven, .. } = &mut *state;
+        let State { endpoints, hosts, unproven, queued_bytes, .. } = &mut *state;
         let Some(at_host) = hosts.get_mut(host) else { return Next::Nothing };
         while at_host.in_flight < self.bounds.per_host {
             let Some(subscription) = at_host.line.pop_front() else { break };
@@ -274,6 +286,7 @@ impl Endpoints {
                 continue; // whoever finishes an attempt there puts it in line again
             }
             let Some(work) = endpoint.queue.pop() else { continue };
+            *queued_bytes = queued_bytes.saturating_sub(work.body.len());
             let waiting = endpoint.queue.len() + 1;
             if waiting > 1 && !std::mem::replace(&mut endpoint.is_in_line, true) {
                 at_host.line.push_back(subscription);
@@ -407,13 +420,20 @@ impl Endpoints {
             }
         }
         let prepared = Arc::new(prepare(subscription));
-        self.lock().endpoints.entry(subscription.id).or_default().prepared = Some(Arc::clone(&prepared));
+        let mut state = self.lock();
+        let endpoint = state.endpoints.entry(subscription.id).or_default();
+        let before = endpoint.prepared.replace(Arc::clone(&prepared));
+        let was_gone = endpoint.gone_at_revision.take_if(|revision| *revision < subscription.revision).is_some();
+        if was_gone || before.is_some_and(|before| before.uri != prepared.uri) {
+            endpoint.forget_answers();
+        }
         prepared
     }
 
     /// Everything that waits here, to be handed back at the end.
     pub(crate) fn drain(&self) -> Vec<Work> {
         let mut state = self.lock();
+        state.queued_bytes = 0;
         state.endpoints.values_mut().flat_map(|endpoint| std::iter::from_fn(|| endpoint.queue.pop())).collect()
     }
 

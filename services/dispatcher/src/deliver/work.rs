@@ -4,8 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use slipstream_bus::consume::Acknowledger;
-use slipstream_bus::subject;
-use slipstream_bus::{Message, Outgoing};
+use slipstream_bus::{Message, Outgoing, Subject, subject};
 use slipstream_core::contract::{Attempt, Meta, Outcome};
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
@@ -26,6 +25,8 @@ pub(crate) struct Work {
     pub(crate) trace: Option<TraceContext>,
     pub(crate) body: Bytes,
     pub(crate) ack: Acknowledger,
+    /// Whether it was handed out before: another life of it may have come further.
+    pub(crate) is_redelivered: bool,
     /// When it was taken: its lease runs from then.
     pub(crate) taken_at: Instant,
 }
@@ -43,7 +44,7 @@ impl Work {
             None => DeliveryId::derive(meta.accepted_at, subscription, &key),
             Some(replay) => DeliveryId::derive_replay(meta.accepted_at, subscription, &key, replay),
         };
-        let (trace, body) = (message.trace, message.payload.clone());
+        let (trace, body, is_redelivered) = (message.trace, message.payload.clone(), message.is_redelivered);
         Some(Self {
             delivery,
             subscription,
@@ -53,6 +54,7 @@ impl Work {
             trace,
             body,
             ack: message.into_ack(),
+            is_redelivered,
             taken_at: Instant::now(),
         })
     }
@@ -62,17 +64,32 @@ impl Work {
         DeliveryId::derive(self.meta.accepted_at, self.subscription, &self.key).webhook_id()
     }
 
-    /// The message that makes the server hand this delivery out again at `at`.
+    /// The subject under which this delivery waits.
+    pub(crate) fn waiting_subject(&self) -> Subject {
+        subject::waiting(self.subscription, &self.key, self.delivery)
+    }
+
+    /// The message that makes the server hand this delivery out again at `at`, in the place of message number `last`.
     ///
     /// Its id names the step that publishes it, attempt and all: publishing it twice, also after it has fired, makes
     /// one schedule (DESIGN 3.3 warns of an id without the attempt).
-    pub(crate) fn again(&self, meta: &Meta, at: Timestamp, now: Timestamp) -> Outgoing {
+    pub(crate) fn again(&self, meta: &Meta, last: u64, at: Timestamp, now: Timestamp) -> Outgoing {
         let due = subject::delivery(self.lane, self.subscription, &self.key);
-        Outgoing::new(subject::waiting(self.subscription, &self.key, self.meta.replay), self.body.clone())
+        Outgoing::new(self.waiting_subject(), self.body.clone())
             .id(&format!("{}.{}.{}", self.delivery, meta.attempt, meta.parked))
             .meta(meta)
             .trace(self.trace)
+            .expect_last(last)
             .at(at, &due, now)
+    }
+
+    /// The bytes of its event, to be kept for a replay.
+    pub(crate) fn dead_letter(&self) -> Outgoing {
+        let meta = Meta { attempt: 1, parked: 0, has_place: false, replay: None, ..self.meta.clone() };
+        Outgoing::new(subject::dead(&meta.site, &self.key), self.body.clone())
+            .id(&format!("{}.{}", self.key, meta.accepted_at.as_millis()))
+            .meta(&meta)
+            .trace(self.trace)
     }
 
     /// The record of what happened to this delivery.
@@ -117,6 +134,7 @@ impl Work {
             trace: None,
             body: Bytes::new(),
             ack: Acknowledger::nobody(),
+            is_redelivered: false,
             taken_at: Instant::now(),
         }
     }

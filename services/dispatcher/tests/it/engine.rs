@@ -164,3 +164,37 @@ async fn one_host_never_gets_more_at_once_than_its_bound_whoever_asks() {
     assert!(world.receiver.in_flight_max() <= 3, "{} at once", world.receiver.in_flight_max());
     assert_eq!(world.receiver.count(), 80);
 }
+
+#[tokio::test]
+async fn the_bytes_of_an_event_that_failed_are_kept_and_those_of_one_that_was_taken_are_not() {
+    let mut world = World::new(quick_retries()).await;
+    world.receiver.script(|_, nth| Reply::status(if nth == 0 { 404 } else { 200 }));
+    let (failed, taken) = (event(), event());
+    world.publish(&failed).await;
+    world.ended(1).await;
+    world.publish(&taken).await;
+    world.ended(2).await;
+    let site = SITE.parse().unwrap();
+    let key = |event: &slipstream_test_support::builders::EventBuilder| {
+        EventKey::new(&site, event.text("source"), event.text("id"))
+    };
+    let kept = world.bus.dead_letter(&site, &key(&failed)).await.unwrap().expect("it is kept");
+    assert_eq!(kept.payload, world.receiver.received()[0].body);
+    assert_eq!((kept.meta.attempt, kept.meta.site), (1, site.clone()));
+    assert!(world.bus.dead_letter(&site, &key(&taken)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_new_target_is_not_held_to_what_the_old_one_asked_for() {
+    let mut world = World::new(quick_retries()).await;
+    world.receiver.script_path("/hook", |_, _| Reply::status(503).header("retry-after", "3600"));
+    world.publish(&event()).await;
+    world.receiver.wait_for_at("/hook", 1, LIMIT).await;
+    world.recorded_until("the 503", |world| !world.states().is_empty()).await;
+    let mut moved = world.subscription().clone();
+    (moved.uri, moved.revision) = (world.receiver.url("/moved"), 2);
+    put(&world.bucket, &moved).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // until it is in force
+    world.publish(&event()).await;
+    world.receiver.wait_for_at("/moved", 1, Duration::from_secs(5)).await;
+}

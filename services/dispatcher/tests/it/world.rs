@@ -86,7 +86,8 @@ impl World {
         let due = subject::event(accepted.visibility, accepted.lane, &site.slug, &accepted.event_type);
         let is_ahead = accepted.intended_at.is_some_and(|at| at > now);
         let message = if is_ahead {
-            Outgoing::new(subject::later(accepted.lane, &site.slug), accepted.body.into()).due_subject(&due)
+            Outgoing::new(subject::later(accepted.lane, &site.slug, &accepted.key), accepted.body.into())
+                .due_subject(&due)
         } else {
             Outgoing::new(due, accepted.body.into())
         };

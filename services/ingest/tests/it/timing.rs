@@ -21,9 +21,10 @@ async fn an_event_whose_time_is_ahead_waits_with_the_subject_it_will_have() {
     let event = event().with("intendeddeliverytime", intended).with("priority", 1);
     world.publish(&event).await.expect(204);
     let stored = world.only(StreamName::Events).await;
-    assert_eq!(stored.subject, "later.high.s8n6EzC");
+    assert_eq!(stored.subject, format!("later.high.s8n6EzC.{}", stored.message_id()));
     assert_eq!(stored.header(header::DUE_SUBJECT), Some("events.public.high.s8n6EzC.Test.Canary.Sang"));
     assert_eq!(stored.meta().intended_at, Some(time(intended)));
+    assert_eq!(stored.meta().published_by, Some(world.account.account.id), "who may change it while it waits");
     assert_eq!(stored.json()["intendeddeliverytime"], intended);
 
     let mut consumer = world.bus.consume(ConsumerName::Hold).await.unwrap();
@@ -37,7 +38,7 @@ async fn a_work_queue_event_waits_too() {
     let event = event().with("visibility", 2).with("intendeddeliverytime", "2999-01-01T00:00:00Z");
     world.publish(&event).await.expect(204);
     let stored = world.only(StreamName::Events).await;
-    assert_eq!(stored.subject, "later.normal.s8n6EzC");
+    assert_eq!(stored.subject, format!("later.normal.s8n6EzC.{}", stored.message_id()));
     let due = format!("queue.{}.normal.Test.Canary.Sang", world.account.account.id);
     assert_eq!(stored.header(header::DUE_SUBJECT), Some(due.as_str()));
     assert_eq!(world.count_stored(StreamName::Queue).await, 0);
@@ -52,6 +53,7 @@ async fn a_time_that_has_come_does_not_wait() {
     }
     for stored in world.stored(StreamName::Events).await {
         assert_eq!(stored.subject, "events.public.normal.s8n6EzC.Test.Canary.Sang");
+        assert_eq!(stored.meta().published_by, None);
         assert!(stored.meta().intended_at.is_some() && stored.header(header::DUE_SUBJECT).is_none());
     }
 }
@@ -64,7 +66,7 @@ async fn the_deadline_and_the_acceptance_travel_beside_the_event() {
     world.publish(&event().with("expirytime", expiry)).await.expect(204);
     let meta = world.only(StreamName::Events).await.meta();
     assert_eq!(meta.expires_at, Some(time(expiry)));
-    assert_eq!((meta.intended_at, meta.attempt, meta.parked), (None, 1, 0));
+    assert_eq!((meta.intended_at, meta.published_by, meta.attempt, meta.parked), (None, None, 1, 0));
     assert!(meta.accepted_at >= before && meta.accepted_at <= clock::now());
 }
 

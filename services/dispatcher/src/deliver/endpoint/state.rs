@@ -63,8 +63,19 @@ impl Endpoint {
         self.mean_us.map(Duration::from_micros)
     }
 
-    pub(super) fn is_quick(&self) -> bool {
-        self.mean().is_some_and(|mean| mean <= QUICK_MEAN_MAX)
+    /// Whether a full queue here is worth a wait: it will have room in a moment, and is served within half a second.
+    pub(super) fn is_worth_a_wait(&self) -> bool {
+        self.mean().is_some() && self.serving_time(QUICK_QUEUE_LEN_MAX) <= SLOW_QUEUE_WAIT_MAX
+    }
+
+    /// What is known of it is of another receiver, or of before somebody mended it.
+    pub(super) fn forget_answers(&mut self) {
+        self.mean_us = None;
+        self.breaker = Breaker::default();
+        self.slowed_until = None;
+        self.slowed_in_a_row = 0;
+        self.failures = 0;
+        self.failing_since = None;
     }
 
     /// Whether it has been answering lately, so that a place given to it comes back soon.
@@ -89,20 +100,14 @@ impl Endpoint {
     }
 
     /// Asks for a place in the endpoint's rate, unless `work` has one; none if it is now.
-    pub(super) fn pace(&mut self, work: &mut Work, rate: u32, sharers: usize, now: Timestamp) -> Option<Park> {
+    pub(super) fn pace(&mut self, work: &Work, rate: u32, sharers: usize, now: Timestamp) -> Option<Park> {
         if work.meta.has_place {
             return None;
         }
         let reason = Some(Reason::RateLimited);
-        match self.pace.take(rate, sharers, now) {
-            Place::Now => {
-                work.meta.has_place = true;
-                None
-            }
-            Place::At(at) => {
-                work.meta.has_place = true;
-                Some(Park { at, reason })
-            }
+        match self.pace.take(work.lane, rate, sharers, now) {
+            Place::Now => None,
+            Place::At(at) => Some(Park { at, reason, keeps_place: true }),
             Place::NotWithin(wait) => Some(Park::until(now.after(wait), now, reason)),
         }
     }

@@ -1,4 +1,5 @@
 use slipstream_core::config::{Consent, EndpointLimits};
+use slipstream_core::contract::Meta;
 use slipstream_test_support::builders;
 
 use super::*;
@@ -124,8 +125,9 @@ async fn a_rate_spreads_deliveries_and_each_keeps_its_place() {
     for seconds in 1..4 {
         let Admission::Park(work, park) = admit(&endpoints, &subscription, &host, now) else { panic!("not yet") };
         assert_eq!((park.at, park.reason), (now.after(Duration::from_secs(seconds)), Some(Reason::RateLimited)));
-        assert!(work.meta.has_place);
+        assert!(park.keeps_place);
         // Coming back with its place, it need not ask again.
+        let work = Work { meta: Meta { has_place: true, ..work.meta.clone() }, ..work };
         let again = endpoints.admit(work, Some((&subscription, &host)), now).unwrap();
         assert!(!matches!(again, Admission::Park(..)), "{again:?}");
     }
