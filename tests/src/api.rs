@@ -18,7 +18,7 @@ pub use self::account::{Account, Credentials, Mode};
 pub use self::endpoints::SigningKey;
 pub use self::operator::{NewAccount, Operator};
 pub use self::records::{Attempt, Delivery, Explained, NotMatched};
-pub use self::replays::{Check, Explanation, Reconciled, ReplayJob, Replayed, Totals};
+pub use self::replays::{ByState, Check, Explanation, Reconciled, ReplayJob, Replayed, Totals};
 pub use self::scheduled::ScheduledEvent;
 
 /// Where each API is.

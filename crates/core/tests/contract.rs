@@ -134,6 +134,7 @@ fn the_meta_header_is_as_promised() {
             accepted_at: time("accepted_at").unwrap(),
             expires_at: time("expires_at"),
             intended_at: time("intended_at"),
+            published_by: example["published_by"].as_str().map(|id| id.parse().unwrap()),
             attempt: number("attempt"),
             parked: number("parked"),
             has_place: example["has_place"].as_bool().unwrap(),

@@ -35,8 +35,9 @@ mod simulation {
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use simulation::checker::Violation;
+use simulation::checker::{Invariant, Violation};
 use simulation::history::Stats;
+use simulation::mutation::Mutation;
 use simulation::world;
 
 /// Worlds of a run, unless `SIMULATION_SEEDS` says otherwise.
@@ -106,4 +107,75 @@ fn one_world() {
     }
     assert!(ended.violations.is_empty(), "{}", story(seed.unwrap_or(1), &ended.violations));
     assert_eq!(world::run(seed.unwrap_or(1), None, true).trace, ended.trace);
+}
+
+/// Worlds in which a mutation has to be found.
+const MUTATION_SEEDS: u64 = 3000;
+
+/// A deliberate defect turns the checker red, by the rule that it breaks; the same world without it is green.
+fn is_found(mutation: Mutation, broken: Invariant) {
+    for seed in 0..MUTATION_SEEDS {
+        let violations = world::run(seed, Some(mutation), false).violations;
+        if let Some(found) = violations.iter().find(|violation| violation.invariant == broken) {
+            println!("{mutation:?} is found in world {seed}, by {broken:?}: {}", found.story);
+            let without = world::run(seed, None, false).violations;
+            assert!(without.is_empty(), "{}", story(seed, &without));
+            return;
+        }
+    }
+    panic!("{MUTATION_SEEDS} worlds with {mutation:?} do not break {broken:?}");
+}
+
+/// One test per mutation: its name, the mutation, and the invariant that it breaks.
+macro_rules! mutations {
+    ($($name:ident: $mutation:ident breaks $invariant:ident;)+) => {
+        mod mutations {
+            use super::*;
+
+            $(#[test]
+            fn $name() {
+                is_found(Mutation::$mutation, Invariant::$invariant);
+            })+
+
+            #[test]
+            fn every_one_is_tested() {
+                let tested = [$(Mutation::$mutation),+];
+                for mutation in Mutation::ALL {
+                    assert!(tested.contains(&mutation), "{mutation:?} is not");
+                }
+            }
+        }
+    };
+}
+
+mutations! {
+    an_event_acknowledged_before_it_is_routed_is_lost: AcknowledgeBeforeRouting breaks N1;
+    a_record_before_its_deliveries_names_some_that_never_are: RecordBeforeDeliveries breaks N1;
+    an_outcome_acknowledged_before_it_is_durable_is_lost: AcknowledgeBeforeOutcome breaks N10;
+    a_schedule_before_its_record_lets_an_attempt_go_unrecorded: ScheduleBeforeRecord breaks N10;
+    a_schedule_whose_id_lacks_the_attempt_is_taken_for_a_repeat: ScheduleIdWithoutAttempt breaks N1;
+    half_a_batch_is_a_phantom: KeepTheGoodHalf breaks N2;
+    an_intended_time_that_nobody_looks_at_is_not_kept: IgnoreIntendedTime breaks N3;
+    a_schedule_that_fires_early_is_early: FireEarly breaks N3;
+    an_expiry_time_that_nobody_looks_at_is_not_kept: IgnoreExpiryTime breaks N4;
+    a_final_answer_that_is_retried_is_not_final: RetryAfterFinal breaks N5;
+    another_webhook_id_per_attempt_is_no_identity: FreshWebhookId breaks N6;
+    who_slept_past_the_lease_sends_what_others_have: IgnoreLease breaks N6;
+    late_repeats_that_nobody_asks_for_are_delivered_again: ForgetRepeats breaks N6;
+    a_held_repeat_takes_the_place_of_its_original: HoldRepeats breaks N1;
+    retry_after_that_is_not_read_is_undercut: ForgetRetryAfter breaks N8;
+    ten_attempts_are_not_eleven: EleventhAttempt breaks N8;
+    a_delivery_put_off_does_not_start_again: ForgetAttemptAtPark breaks N6;
+    a_breaker_uses_up_no_attempt: BreakerUsesAttempt breaks N8;
+    a_cancelled_delivery_without_a_record_has_no_end: CancelWithoutRecord breaks N1;
+    a_cancelled_event_that_comes_due_all_the_same_is_not_cancelled: IgnoreCancelledGeneration breaks N5;
+    an_event_changed_twice_is_what_the_second_change_says: ForgetSecondChange breaks N1;
+    a_replay_in_the_place_of_its_original_loses_one: ReplayInPlaceOfOriginal breaks N1;
+    an_unrecognised_repeat_in_the_place_of_its_original_loses_one: RepeatInPlaceOfOriginal breaks N1;
+    an_older_step_in_the_place_of_a_newer_loses_it: OlderInPlaceOfNewer breaks N1;
+    what_an_earlier_life_scheduled_goes_on_after_the_end: LeaveOtherLife breaks N5;
+    what_waits_for_a_removed_subscription_needs_an_end: PurgeAtRemoval breaks N1;
+    who_waits_for_each_receiver_lets_the_others_wait: AttemptInline breaks N7;
+    bytes_that_are_written_anew_are_not_those_that_were_signed: RewriteBody breaks N12;
+    a_switch_that_nobody_looks_at_does_not_act: IgnoreDisabled breaks N13;
 }

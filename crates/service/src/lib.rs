@@ -12,6 +12,7 @@
 //! | where a setting comes from | [`config`] |
 //! | what happens at start and stop | [`lifecycle`] |
 //! | which limits a connection, a head and a body have | [`http`] |
+//! | how a JSON body is read | [`json`] |
 //! | how a refusal is told | [`problem`] |
 //! | who may do what | [`auth`] |
 //! | how the query of a list is read | [`list`] |
@@ -25,6 +26,7 @@ pub mod config;
 pub mod directory;
 pub mod health;
 pub mod http;
+pub mod json;
 pub mod lifecycle;
 pub mod list;
 pub mod metrics;

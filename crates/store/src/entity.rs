@@ -6,6 +6,8 @@ pub(crate) mod organisation;
 pub(crate) mod outbox;
 pub(crate) mod site;
 pub(crate) mod subscription;
+pub(crate) mod unanswered;
+pub(crate) mod wish;
 
 use std::error::Error;
 

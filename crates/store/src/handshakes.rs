@@ -1,7 +1,11 @@
 //! Receivers that were asked for their consent and may still give it by callback (SPEC 3.7).
 //!
 //! The callback's URL holds a key, of which only the hash is kept. A key serves once, for the URI it was sent to, and
-//! until its time.
+//! until its time. What a receiver is asked about may stand beside its subscription until it agrees ([`wishes`]); which
+//! questions have no answer yet is kept, too ([`unanswered`]), so that they can be asked again.
+
+pub mod unanswered;
+pub mod wishes;
 
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _};
 use sea_orm::{QueryFilter as _, QueryOrder as _};
@@ -56,7 +60,7 @@ pub async fn put(connection: &impl ConnectionTrait, handshake: &Handshake) -> Re
     Ok(())
 }
 
-/// Makes `handshake` the only one of its subscription and URI: its key has reached the receiver.
+/// Makes `handshake` the only one of its subscription and URI: the receiver has its key, having answered.
 pub async fn supersede(connection: &impl ConnectionTrait, handshake: &Handshake) -> Result<(), StoreError> {
     Entity::delete_many()
         .filter(Column::Subscription.eq(handshake.subscription.to_string()))

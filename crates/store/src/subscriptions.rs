@@ -4,14 +4,14 @@ mod changes;
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _};
-use sea_orm::{DatabaseTransaction, QueryFilter as _, QueryOrder as _, QuerySelect as _};
-use slipstream_core::config::Subscription;
+use sea_orm::{DatabaseTransaction, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
+use slipstream_core::config::{EndpointState, Subscription};
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
-pub use self::changes::{Applied, Grant, degrade, disable, enable, grant, recover, replace_signing_keys, set_limits};
+pub use self::changes::{Applied, Grant, degrade, disable, enable, grant, recover, replace, replace_signing_keys, set_limits};
 use crate::entity::subscription::{ACTIVE, Column, DISABLED, Entity, Model, PENDING};
 use crate::error::StoreError;
 use crate::page::Page;
@@ -74,6 +74,28 @@ pub async fn lock_of(transaction: &DatabaseTransaction, owner: Owner<'_>) -> Res
     row.map(Subscription::try_from).transpose()
 }
 
+/// The subscription of `wanted`'s owner, to be changed in this transaction as after [`lock`]: `wanted`, made at `now`, or
+/// the one that there is by then, as it stands.
+///
+/// # Errors
+/// [`StoreError::Conflict`] when its site or account does not exist.
+pub async fn create_or_lock(
+    transaction: &DatabaseTransaction,
+    wanted: &Subscription,
+    now: Timestamp,
+) -> Result<Subscription, StoreError> {
+    // An update that changes nothing locks the row and gives it back, whoever made it meanwhile.
+    let lock = one_each().value(Column::Revision, Expr::col((Entity, Column::Revision))).to_owned();
+    let row = Model::new(wanted, now).into_active_model();
+    Entity::insert(row).on_conflict(lock).exec_with_returning(transaction).await?.try_into()
+}
+
+/// Whether the subscription is disabled, or was and has not been active since: if it becomes active, that is a recovery.
+pub async fn was_disabled(connection: &impl ConnectionTrait, id: SubscriptionId) -> Result<bool, StoreError> {
+    let disabled = Entity::find_by_id(id.to_string()).filter(Column::DisabledReason.is_not_null());
+    Ok(disabled.count(connection).await? > 0)
+}
+
 /// Every subscription.
 pub async fn all(connection: &impl ConnectionTrait) -> Result<Vec<Subscription>, StoreError> {
     Entity::find().all(connection).await?.into_iter().map(Subscription::try_from).collect()
@@ -109,6 +131,7 @@ pub async fn page(
 ///
 /// One statement, so that two callers at once cannot both create. A replaced subscription keeps its id, signing keys and
 /// limits, takes target, headers, event types, state, health and consent from `wanted`, and its revision grows by one.
+/// What was seen of its endpoint before `now` has no say any more.
 ///
 /// # Errors
 /// [`StoreError::Conflict`] when its site or account does not exist.
@@ -117,13 +140,12 @@ pub async fn put(
     wanted: &Subscription,
     now: Timestamp,
 ) -> Result<Subscription, StoreError> {
-    let replace = OnConflict::columns([Column::Site, Column::Feature, Column::Account])
+    let mut replace = one_each()
         .update_columns([
             Column::Uri,
             Column::Headers,
             Column::EventTypes,
             Column::State,
-            Column::DisabledReason,
             Column::EnabledAtMs,
             Column::DegradedSinceMs,
             Column::HealthAtMs,
@@ -131,8 +153,17 @@ pub async fn put(
         ])
         .value(Column::Revision, Expr::col((Entity, Column::Revision)).add(1))
         .to_owned();
+    // One that is only pending has yet to come back.
+    if wanted.state != EndpointState::Pending {
+        replace.update_column(Column::DisabledReason);
+    }
     let row = Model::new(wanted, now).into_active_model();
     Entity::insert(row).on_conflict(replace).exec_with_returning(connection).await?.try_into()
+}
+
+/// What there is one of.
+fn one_each() -> OnConflict {
+    OnConflict::columns([Column::Site, Column::Feature, Column::Account])
 }
 
 /// Deletes the subscription of `owner`; says which it was, or none.

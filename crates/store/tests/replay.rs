@@ -95,6 +95,7 @@ fn event_record(id: &str, accepted: i64) -> EventRecord {
         lane: Lane::Normal,
         intended_at: None,
         expires_at: None,
+        published_by: None,
         routed_at: Some(at(accepted + 1)),
         changed_at: None,
         cancelled_at: None,

@@ -110,11 +110,13 @@ fn fold_event(batch: &mut Batch, site: &Slug, event: RoutedEvent) {
         lane: event.lane,
         intended_at: event.intended_at,
         expires_at: event.expires_at,
+        published_by: event.published_by,
         routed_at: event.routed_at,
         changed_at: event.changed_at,
         cancelled_at: event.cancelled_at,
         sequence: event.sequence,
-        content_hash: event.content_hash,
+        // Once its times are changed, it is no longer what was accepted, and a repeat is not what it is now.
+        content_hash: event.content_hash.filter(|_| event.changed_at.is_none()),
         skipped: event.skipped,
     });
 }

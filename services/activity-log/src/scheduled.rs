@@ -9,10 +9,12 @@
 //! | `POST /{key}/deliver-now` | lets it come due at once |
 //!
 //! What waits is a schedule on the bus, and the bus is the truth: of a change and the event's coming due, or of two
-//! changes, one wins, and the answer says which (see [`slipstream_bus::schedules`]). The list comes from SQL, because the bus cannot filter; it may still show what came due a
-//! moment ago. A change made here is written to SQL in the same request, so whoever made it sees it in the list.
+//! changes, one wins, and the answer says which (see [`slipstream_bus::schedules`]). The list comes from SQL, because
+//! the bus cannot filter; it may still show what came due a moment ago. A change made here is written to SQL in the
+//! same request, so whoever made it sees it in the list.
 //!
-//! An account sees and changes what it could have published: external ones public events only (THREATS 6).
+//! An external account sees and changes public events and, of whatever visibility, those that it published itself
+//! (THREATS 6); one of our own services, all.
 
 mod parameters;
 mod patch;
@@ -31,7 +33,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use slipstream_bus::Bus;
 use slipstream_core::config::{AccountKind, Permission};
-use slipstream_core::ids::EventKey;
+use slipstream_core::ids::{AccountId, EventKey};
 use slipstream_core::lane::Visibility;
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
@@ -77,6 +79,7 @@ pub(crate) fn router(bus: &Bus, store: Store, directory: Directory, body_timeout
 /// Who asks, and for which site: checked.
 struct Caller {
     site: Slug,
+    account: AccountId,
     kind: AccountKind,
 }
 
@@ -84,12 +87,12 @@ impl Caller {
     fn check(state: &Shared, headers: &HeaderMap, site: &str) -> Result<Self, Problem> {
         let snapshot = state.directory.load();
         let (site, account) = authorize(&snapshot, headers, site, Permission::EventsPublish, UnknownSite::Forbidden)?;
-        Ok(Self { site: site.slug.clone(), kind: account.kind })
+        Ok(Self { site: site.slug.clone(), account: account.id, kind: account.kind })
     }
 
-    /// Whether it may see events of this visibility.
-    fn may_see(&self, visibility: Visibility) -> bool {
-        self.kind == AccountKind::Internal || visibility == Visibility::Public
+    /// Whether it may see an event of this visibility and publisher.
+    fn may_see(&self, visibility: Visibility, published_by: Option<AccountId>) -> bool {
+        self.kind == AccountKind::Internal || visibility == Visibility::Public || published_by == Some(self.account)
     }
 }
 
@@ -115,7 +118,7 @@ async fn list(
 ) -> Result<Json<ScheduledPage>, ApiError> {
     let caller = Caller::check(&state, &headers, path.as_ref().map_or("", |Path(site)| site))?;
     let ListParameters { mut filter, limit, after } = ListParameters::parse(pairs, caller.site.clone())?;
-    filter.visibility = (caller.kind == AccountKind::External).then_some(Visibility::Public);
+    filter.visible_to = (caller.kind == AccountKind::External).then_some(caller.account);
     let page = ask(held(state.store.connection(), &filter, limit, after)).await?;
     Ok(Json(page.into()))
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use slipstream_core::event::{self, Event};
 
-pub(crate) use self::operator::{Delivery, Explained};
+pub(crate) use self::operator::{Delivery, Explained, Why};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,6 +45,15 @@ impl Mode {
 pub(crate) struct Api {
     http: reqwest::Client,
     base: String,
+}
+
+/// An event that waits for its time.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Scheduled {
+    /// What it is called in a path.
+    pub(crate) key: String,
+    /// The event's id.
+    pub(crate) id: String,
 }
 
 /// What came back.
@@ -103,6 +112,32 @@ impl Api {
         let request = self.http.put(url).header("x-api-key", secret(key)?);
         let answer = self.send(request.json(&serde_json::json!({ "Uri": uri }))).await?;
         answer.require("subscribing").map(drop)
+    }
+
+    /// The ids and keys of the events that wait for their time at `site`, the next one to come due in front; at most 100.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(crate) async fn scheduled(&self, site: &str, key: &str) -> anyhow::Result<Vec<Scheduled>> {
+        #[derive(Deserialize)]
+        struct Page {
+            items: Vec<Scheduled>,
+        }
+        let url = format!("{}/sites/{site}/events/scheduled?limit=100", self.base);
+        let answer = self.send(self.http.get(url).header("x-api-key", secret(key)?)).await?;
+        let body = answer.require("listing scheduled events")?;
+        let page: Page = serde_json::from_slice(&body).context("the list of scheduled events is something else")?;
+        Ok(page.items)
+    }
+
+    /// Cancels an event that waits for its time.
+    ///
+    /// # Errors
+    /// When it is refused, as it is when the event has come due.
+    pub(crate) async fn cancel_scheduled(&self, site: &str, key: &str, event_key: &str) -> anyhow::Result<()> {
+        let url = format!("{}/sites/{site}/events/scheduled/{event_key}", self.base);
+        let answer = self.send(self.http.delete(url).header("x-api-key", secret(key)?)).await?;
+        answer.require("cancelling a scheduled event").map(drop)
     }
 
     /// A request to the operator API that answers with JSON.

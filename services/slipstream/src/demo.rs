@@ -1,8 +1,8 @@
 //! `slipstream demo`: the main job end to end, on a system of its own, through the public API only.
 //!
 //! It does not just show: each step is checked, and the process fails if any check does. What it shows is one of each:
-//! a subscription, the three modes, a retry, a final refusal, an event that waits, one that comes too late, one that
-//! is nobody's business, and what the activity log says of all of them.
+//! a subscription, the three modes, a retry, a final refusal, an event that is cancelled while it waits, one that waits,
+//! one that comes too late, one that is nobody's business, what the activity log says of all of them, and a replay.
 //!
 //! | what | module |
 //! | --- | --- |

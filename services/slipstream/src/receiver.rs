@@ -199,10 +199,10 @@ mod tests {
         let ask = || http.request(Method::OPTIONS, receiver.url());
         let granted = ask().header(REQUEST_ORIGIN, "events.example").send().await.unwrap();
         assert_eq!(granted.status(), 204);
-        assert_eq!((&granted.headers()[ALLOWED_ORIGIN], &granted.headers()[ALLOWED_RATE]), (
-            &HeaderValue::from_static("events.example"),
-            &HeaderValue::from_static("*"),
-        ));
+        assert_eq!(
+            (&granted.headers()[ALLOWED_ORIGIN], &granted.headers()[ALLOWED_RATE]),
+            (&HeaderValue::from_static("events.example"), &HeaderValue::from_static("*"),)
+        );
         let nobody = ask().send().await.unwrap();
         assert!(!nobody.headers().contains_key(ALLOWED_ORIGIN));
     }

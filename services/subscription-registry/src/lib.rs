@@ -20,7 +20,6 @@ mod demo;
 mod endpoints;
 mod events;
 mod handshake;
-mod json;
 mod key_set;
 mod keys;
 mod operator;

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use slipstream_core::config::Subscription;
 use slipstream_core::limits::BODY_BYTES_MAX;
 use slipstream_core::problem::Problem;
 use slipstream_core::signing::Scheme;
 use slipstream_service::directory::Snapshot;
-use slipstream_service::{ApiError, Directory};
+use slipstream_service::{ApiError, Directory, json};
 use slipstream_webhook::AddressPolicy;
 
 use crate::handshake::Handshake;
-use crate::json;
 use crate::registry::Registry;
 
 /// How long a change waits to be seen by this process's own directory before it is answered.
@@ -96,7 +95,6 @@ async fn read(headers: &HeaderMap, body: Body, state: &AppState) -> Result<Bytes
 }
 
 fn read_bytes<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
-    let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.to_str().unwrap_or_default());
-    json::check_content_type(content_type)?;
+    json::check_content_type(headers)?;
     json::read(bytes)
 }

@@ -38,7 +38,8 @@ impl FourProcesses {
         let database = Relay::to(server).await;
         let url = format!("{scheme}://{user}@{}/{name}", database.address());
         let addresses = Service::ALL.map(|service| (service, SocketAddr::from(([127, 0, 0, 1], free_port()))));
-        let registry = addresses.iter().find(|(service, _)| *service == Service::Registry).expect("every service runs").1;
+        let registry =
+            addresses.iter().find(|(service, _)| *service == Service::Registry).expect("every service runs").1;
         let surroundings = Surroundings { directory, nats_url, registry };
         let start = |(service, address): (Service, SocketAddr)| {
             let config = settings.write(service, &surroundings, &url);

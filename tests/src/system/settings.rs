@@ -20,6 +20,8 @@ pub const ORIGIN: &str = "slipstream.example";
 pub struct Settings {
     /// Delays before attempts 1, 2, 3 … of a delivery. Default here: three attempts, 100 ms and 200 ms apart.
     pub retry_schedule_ms: Vec<u64>,
+    /// Deadline of one attempt. Default here: as in production, 30 s.
+    pub attempt_timeout: Duration,
     /// How long a delivery stays with a dispatcher that died. Default here: as in production, 90 s.
     pub delivery_lease: Duration,
     /// How long an outcome stays with an activity log that died. Default here: 2 s, in production 60 s.
@@ -42,6 +44,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             retry_schedule_ms: vec![0, 100, 200],
+            attempt_timeout: Duration::from_secs(30),
             delivery_lease: Duration::from_secs(90),
             record_lease: Duration::from_secs(2),
             publish_deadline: Duration::from_secs(5),
@@ -142,9 +145,10 @@ impl Settings {
             ),
             Service::Dispatcher => write!(
                 text,
-                "{}[delivery]\nretry_schedule_ms = {:?}\n",
+                "{}[delivery]\nretry_schedule_ms = {:?}\nattempt_timeout_ms = {}\n",
                 self.delivery_targets.toml(),
-                self.retry_schedule_ms
+                self.retry_schedule_ms,
+                self.attempt_timeout.as_millis(),
             ),
             Service::ActivityLog => write!(
                 text,

@@ -11,8 +11,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use slipstream_core::ids::EventKey;
+
 use super::executor::TaskId;
-use super::message::{Ack, ConsumerName, Message, Outgoing, Place, PublishError, Stored, StreamName};
+use super::message::{Ack, ConsumerName, Message, Outgoing, Place, PublishError, Stored, StreamName, Subject};
 
 /// Windows of `EVENTS`, `WORK` and `OUTCOMES` in milliseconds.
 const WINDOWS: [i64; 3] = [2 * 3600 * 1000, 120_000, 120_000];
@@ -125,6 +127,12 @@ impl Broker {
     /// The message at `sequence`, if the stream has it.
     pub(crate) fn get(&self, name: StreamName, sequence: u64) -> Option<Rc<Stored>> {
         self.streams[name as usize].messages.get(&sequence).cloned()
+    }
+
+    /// The last message of `later.…` for an event.
+    pub(crate) fn last_later(&self, key: &EventKey) -> Option<Rc<Stored>> {
+        let of_event = |stored: &&Rc<Stored>| matches!(&stored.subject, Subject::Later(_, _, of) if of == key);
+        self.streams[StreamName::Events as usize].messages.values().rev().find(of_event).cloned()
     }
 
     /// Hands out the message at `index` of those that are ready.

@@ -9,7 +9,10 @@ mod work;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
+use slipstream_core::config::Subscription;
+use slipstream_core::delivery::Gate;
 use slipstream_core::matching::MatchIndex;
 use slipstream_core::retry::RetrySchedule;
 
@@ -95,8 +98,11 @@ impl Dispatcher {
     fn begin(self: &Rc<Self>, message: Message) -> impl Future<Output = ()> + 'static {
         let dispatcher = Rc::clone(self);
         let work = Work::read(message, self.node.monotonic());
-        let known = self.index();
-        let admission = self.endpoints.admit(&self.node, work, |id| known.get(id).cloned());
+        // What ends at the gate needs no place, and does not wait for one.
+        let index = self.index();
+        let needs_place = |it: &&Arc<Subscription>| !matches!(self.gate(Some(&***it), &work.meta), Gate::End(..));
+        let known = index.get(work.subscription).filter(needs_place).cloned();
+        let admission = self.endpoints.admit(&self.node, work, known.as_deref());
         async move {
             match admission {
                 Admission::Start(work, true) => dispatcher.work_off(*work).await,

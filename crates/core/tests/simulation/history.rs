@@ -38,9 +38,22 @@ pub(crate) struct Stats {
 
 impl std::fmt::Display for Stats {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { worlds, events, accepted, attempts, faults, duplicates, beyond_window, late_repeats, changes, replays } =
-            self;
-        write!(f, "{worlds} worlds: {events} steps, {accepted} events accepted, {late_repeats} late repeats dropped, ")?;
+        let Self {
+            worlds,
+            events,
+            accepted,
+            attempts,
+            faults,
+            duplicates,
+            beyond_window,
+            late_repeats,
+            changes,
+            replays,
+        } = self;
+        write!(
+            f,
+            "{worlds} worlds: {events} steps, {accepted} events accepted, {late_repeats} late repeats dropped, "
+        )?;
         write!(f, "{attempts} attempts ({duplicates} duplicates, {beyond_window} steps beyond the broker's window), ")?;
         write!(f, "{faults} faults, {changes} changes by people, {replays} replays")
     }
@@ -101,9 +114,13 @@ pub(crate) struct AttemptMade {
 #[derive(Debug)]
 pub(crate) struct HandedOut {
     pub(crate) delivery: DeliveryId,
+    pub(crate) sequence: u64,
+    pub(crate) process: Process,
     pub(crate) is_again: bool,
     pub(crate) at: i64,
     pub(crate) lease_ends: i64,
+    /// When it was acknowledged, or who held it died.
+    pub(crate) let_go: Option<i64>,
 }
 
 /// What a subscription was from some instant on; none when it is gone.
@@ -128,6 +145,8 @@ pub(crate) struct History {
     pub(crate) stats: Stats,
     /// Lines for a reader, if one was asked for.
     pub(crate) trace: Option<Vec<String>>,
+    /// When requests are published, counted from the beginning.
+    pub(crate) requests: Vec<i64>,
     pub(crate) accepted: Vec<Acceptance>,
     /// Requests that were answered with 2xx.
     pub(crate) answered: BTreeSet<EventKey>,
@@ -141,6 +160,8 @@ pub(crate) struct History {
     pub(crate) succeeded: BTreeSet<DeliveryId>,
     /// Steps stored again under an id that the broker had forgotten.
     pub(crate) beyond_window: BTreeMap<DeliveryId, u32>,
+    /// Held events that were held again because the broker had forgotten that they were.
+    pub(crate) held_again: BTreeSet<EventKey>,
     /// Events whose routing went on without asking for repeats, or before the log knew of the first one.
     pub(crate) not_asked: BTreeSet<(EventKey, Timestamp)>,
     /// When an event was published as due, by acceptance.
@@ -175,6 +196,7 @@ impl History {
                 }
             }
             (Subject::Waiting(_, delivery), _) if was_known => self.repeated(*delivery),
+            (Subject::Held(_, key), _) if was_known => drop(self.held_again.insert(*key)),
             (Subject::Outcomes, Payload::Outcome(_, outcome)) => self.stored_outcome(outcome, now),
             _ => {}
         }
@@ -215,11 +237,12 @@ impl History {
             self.recorded.entry((outcome.delivery, attempt.number)).or_insert(now);
             let is_of = |made: &&mut AttemptMade| {
                 let took = made.ended.as_ref().map(|(ended, _)| (ended - made.started).unsigned_abs() * 1000);
-                (made.delivery, made.number(), made.clock, took)
-                    == (outcome.delivery, attempt.number, attempt.started_at, Some(attempt.duration_us))
+                (made.delivery, made.number(), made.clock, took, made.status())
+                    == (outcome.delivery, attempt.number, attempt.started_at, Some(attempt.duration_us), attempt.status)
             };
-            if let Some(made) = self.attempts.iter_mut().rev().find(is_of) {
-                made.recorded = made.recorded.or(Some(now));
+            // Two lives of one delivery may have had the very same.
+            if let Some(made) = self.attempts.iter_mut().filter(|it| it.recorded.is_none()).find(is_of) {
+                made.recorded = Some(now);
             }
         }
         if outcome.state == DeliveryState::Succeeded {
@@ -228,23 +251,45 @@ impl History {
     }
 
     /// A message is in the hands of a process.
-    pub(crate) fn handed_out(&mut self, message: &Message, now: i64) {
+    pub(crate) fn handed_out(&mut self, message: &Message, process: Process, now: i64) {
         if let (Subject::Delivery(_, subscription, key), Some(meta)) = (&message.stored.subject, &message.stored.meta) {
             let delivery = delivery_id(meta, *subscription, key);
-            let lease_ends = now + message.consumer.lease();
-            self.handed_out.insert(message.instance, HandedOut { delivery, is_again: message.is_again, at: now, lease_ends });
+            let handed_out = HandedOut {
+                delivery,
+                sequence: message.stored.sequence,
+                process,
+                is_again: message.is_again,
+                at: now,
+                lease_ends: now + message.consumer.lease(),
+                let_go: None,
+            };
+            self.handed_out.insert(message.instance, handed_out);
+        }
+    }
+
+    /// A process dies.
+    pub(crate) fn died(&mut self, process: Process, now: i64) {
+        for handed_out in self.handed_out.values_mut().filter(|it| it.process == process) {
+            handed_out.let_go = handed_out.let_go.or(Some(now));
         }
     }
 
     /// A process lets go of a message.
-    pub(crate) fn acknowledged(&mut self, message: &Message) {
+    pub(crate) fn acknowledged(&mut self, message: &Message, now: i64) {
         if message.consumer != ConsumerName::Deliver {
             return;
         }
+        if let Some(handed_out) = self.handed_out.get_mut(&message.instance) {
+            handed_out.let_go = handed_out.let_go.or(Some(now));
+        }
         let of_instance = |attempt: &&AttemptMade| attempt.instance == message.instance;
-        if let Some(attempt) = self.attempts.iter().rev().find(of_instance)
-            && attempt.recorded.is_none()
-        {
+        let Some(attempt) = self.attempts.iter().rev().find(of_instance) else { return };
+        // Of two lives that made the very same attempt in the same instant, the record is that of either.
+        let is_recorded = |it: &AttemptMade| {
+            let same = |it: &AttemptMade| (it.delivery, it.number(), it.clock, it.status());
+            same(it) == same(attempt) && it.recorded.is_some()
+        };
+        if !self.attempts.iter().any(is_recorded) {
             self.acknowledged_early.push(attempt.delivery);
         }
     }
@@ -293,7 +338,8 @@ impl AttemptMade {
 
     /// Whether its answer leaves nothing to be tried, by the table for letters (SPEC 4.2) as it stands there.
     pub(crate) fn was_final(&self) -> bool {
-        self.status().is_some_and(|status| (200..300).contains(&status) || (400..500).contains(&status) && status != 429)
+        self.status()
+            .is_some_and(|status| (200..300).contains(&status) || (400..500).contains(&status) && status != 429)
     }
 
     pub(crate) fn body_hash(body: &[u8]) -> i64 {

@@ -52,8 +52,8 @@ impl ConsumerName {
 pub(crate) enum Subject {
     /// `events.{visibility}.{lane}.{site}.{type…}`
     Event(Visibility, Lane, Slug),
-    /// `later.{lane}.{site}`
-    Later(Lane, Slug),
+    /// `later.{lane}.{site}.{key}`
+    Later(Lane, Slug, EventKey),
     /// `deliveries.{lane}.{subscription}.{key}`
     Delivery(Lane, SubscriptionId, EventKey),
     /// `waiting.{subscription}.…`: a delivery, whichever it is.

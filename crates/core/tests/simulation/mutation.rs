@@ -1,5 +1,5 @@
 //! Deliberate defects, each a thing that somebody could get wrong. A checker that does not turn red for one of them is
-//! worth nothing; `every_mutation_is_found` keeps it honest.
+//! worth nothing; `mutations` in `simulation.rs` keeps it honest.
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,14 +44,16 @@ pub(crate) enum Mutation {
     CancelWithoutRecord,
     /// A held event that was cancelled while it came due is published all the same.
     IgnoreCancelledGeneration,
+    /// An event that was changed twice waits as what the first change made of it, and that has ended.
+    ForgetSecondChange,
     /// A replay waits under the subject of the delivery it repeats.
     ReplayInPlaceOfOriginal,
     /// A late repeat that was not recognised waits under the subject of the delivery it repeats.
     RepeatInPlaceOfOriginal,
     /// A step that is done again puts its schedule in the place of a later one.
     OlderInPlaceOfNewer,
-    /// A step that is done again does not look whether the next one waits already.
-    AttemptWhatMovedOn,
+    /// When a delivery that was handed out again ends, what an earlier life of it scheduled is left to go on.
+    LeaveOtherLife,
     /// What waits for a subscription is taken away when that is removed.
     PurgeAtRemoval,
     /// The loop that picks deliveries waits for each receiver's answer.
@@ -60,4 +62,38 @@ pub(crate) enum Mutation {
     RewriteBody,
     /// The gate does not look at the endpoint's state.
     IgnoreDisabled,
+}
+
+impl Mutation {
+    pub(crate) const ALL: [Self; 29] = [
+        Self::AcknowledgeBeforeRouting,
+        Self::RecordBeforeDeliveries,
+        Self::AcknowledgeBeforeOutcome,
+        Self::ScheduleBeforeRecord,
+        Self::ScheduleIdWithoutAttempt,
+        Self::KeepTheGoodHalf,
+        Self::IgnoreIntendedTime,
+        Self::FireEarly,
+        Self::IgnoreExpiryTime,
+        Self::RetryAfterFinal,
+        Self::FreshWebhookId,
+        Self::IgnoreLease,
+        Self::ForgetRepeats,
+        Self::HoldRepeats,
+        Self::ForgetRetryAfter,
+        Self::EleventhAttempt,
+        Self::ForgetAttemptAtPark,
+        Self::BreakerUsesAttempt,
+        Self::CancelWithoutRecord,
+        Self::IgnoreCancelledGeneration,
+        Self::ForgetSecondChange,
+        Self::ReplayInPlaceOfOriginal,
+        Self::RepeatInPlaceOfOriginal,
+        Self::OlderInPlaceOfNewer,
+        Self::LeaveOtherLife,
+        Self::PurgeAtRemoval,
+        Self::AttemptInline,
+        Self::RewriteBody,
+        Self::IgnoreDisabled,
+    ];
 }

@@ -87,7 +87,7 @@ impl Node {
     /// Up to `max` messages, at least one.
     pub(crate) fn pull(&self, consumer: ConsumerName, max: usize) -> impl Future<Output = Vec<Message>> + '_ {
         poll_fn(move |_| {
-            let batch = self.world.hand_out(consumer, max);
+            let batch = self.world.hand_out(consumer, max, self.process);
             if batch.is_empty() { Poll::Pending } else { Poll::Ready(batch) }
         })
     }

@@ -10,7 +10,7 @@ use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
 
 use super::history::Changed;
-use super::message::{Outgoing, Place, StreamName, Subject};
+use super::message::{Outgoing, Place, PublishError, StreamName, Subject};
 use super::node::Node;
 use super::registry;
 use super::schedules::{Held, HeldChange, Replaced, Waiting, WaitingChange, change_held};
@@ -18,7 +18,13 @@ use super::schedules::{Held, HeldChange, Replaced, Waiting, WaitingChange, chang
 /// Has people do up to eight things over the world's span and somewhat beyond.
 pub(crate) fn begin(node: &Node) {
     for number in 0..node.world.between(1, 8) {
-        let at = node.world.between(0, node.world.settings.span * 3 / 2);
+        // Half of them while something happens.
+        let requests = &node.world.history.borrow().requests;
+        let busy = one_of(node, requests).filter(|_| node.world.chance(|chance| chance.hits(500)));
+        let at = match busy {
+            Some(at) => at + node.world.between(0, 3000),
+            None => node.world.between(0, node.world.settings.span * 3 / 2),
+        };
         let node = node.clone();
         node.world.clone().executor.after(at, move || {
             let act = act(node.clone(), number as u128);
@@ -75,30 +81,43 @@ fn places(node: &Node, wanted: impl Fn(&Place) -> bool) -> Vec<Place> {
     node.world.broker.borrow().places().into_iter().filter(|place| wanted(place)).collect()
 }
 
-/// `PATCH`, `DELETE` or `POST …/deliver-now` of a scheduled event.
+/// `PATCH`, `DELETE` or `POST …/deliver-now` of a scheduled event, and perhaps again.
 async fn change_an_event(node: &Node) {
     let Some(place @ Place::Held(key)) = one_of(node, &places(node, |place| matches!(place, Place::Held(_)))) else {
         return;
     };
-    let held = || {
-        let stored = node.world.broker.borrow().waiting(place)?;
-        Held::read(&stored, key)
-    };
+    let held = || Held::read(&*node.world.broker.borrow().waiting(place)?, key);
     aim(node, held().and_then(|held| held.meta.intended_at)).await;
-    let Some(held) = held() else { return };
-    let now = node.now();
+    while let Some(held) = held() {
+        change_once(node, &held).await;
+        if node.world.chance(|chance| chance.hits(500)) {
+            return;
+        }
+        node.sleep(node.world.between(0, 60_000)).await;
+    }
+}
+
+async fn change_once(node: &Node, held: &Held) {
+    let (now, event) = (node.now(), (held.key, held.meta.accepted_at));
     let times = |intended_at: Timestamp| {
         let expires_at = held.meta.expires_at.filter(|at| intended_at < *at);
         let body = reschedule(&held.body, Times { intended_at, expires_at }).expect("it is an event");
-        (HeldChange::Times { body, intended_at, expires_at }, Changed::EventMoved(key, held.meta.accepted_at))
+        (HeldChange::Times { body, intended_at, expires_at }, Changed::EventMoved(event.0, event.1))
     };
     let (change, done) = match node.world.chance(|chance| chance.below(3)) {
-        0 => (HeldChange::Cancel, Changed::EventCancelled(key, held.meta.accepted_at)),
+        0 => (HeldChange::Cancel, Changed::EventCancelled(event.0, event.1)),
         1 => times(now),
-        _ => times(Timestamp::from_millis(now.as_millis() + node.world.between(0, 3_600_000))),
+        _ => {
+            let later = node.world.chance(|chance| chance.pick(&[30_000, 3_600_000]));
+            times(Timestamp::from_millis(now.as_millis() + node.world.between(0, later)))
+        }
     };
-    // The answer may be lost, and the change in force all the same.
-    let answer = change_held(node, &held, change).await;
+    let answer = change_held(node, held, change).await;
+    told(node, done, answer);
+}
+
+/// What people were told about a change of theirs. The answer may be lost, and the change in force all the same.
+fn told(node: &Node, done: Changed, answer: Result<Replaced, PublishError>) {
     node.world.trace(|| format!("people change {done:?}: {answer:?}"));
     let mut history = node.world.history.borrow_mut();
     history.attempted_changes.push(done);
@@ -123,14 +142,7 @@ async fn change_a_delivery(node: &Node) {
             (WaitingChange::At(at), Changed::DeliveryMoved(waiting.delivery, waiting.meta.attempt))
         }
     };
-    let answer = waiting.change(node, change).await;
-    node.world.trace(|| format!("people change {done:?}: {answer:?}"));
-    let mut history = node.world.history.borrow_mut();
-    history.attempted_changes.push(done);
-    if answer == Ok(Replaced::Done) {
-        history.stats.changes += 1;
-        history.changed.push((node.monotonic(), done));
-    }
+    told(node, done, waiting.change(node, change).await);
 }
 
 /// Half of the time, waits until just before what is to be changed is due, where it is hard to do right.
@@ -152,7 +164,15 @@ async fn replay(node: &Node, replay: ReplayId) {
     let stored = sequence.and_then(|sequence| node.world.broker.borrow().get(StreamName::Events, sequence));
     let Some((stored, meta)) = stored.and_then(|stored| stored.meta.clone().map(|meta| (stored, meta))) else { return };
     let delivery = DeliveryId::derive_replay(row.accepted_at, row.subscription, &row.key, replay);
-    let meta = Meta { replay: Some(replay), attempt: 1, parked: 0, generation: 0, changed_at: None, ..meta };
+    let meta = Meta {
+        published_by: None,
+        replay: Some(replay),
+        attempt: 1,
+        parked: 0,
+        generation: 0,
+        changed_at: None,
+        ..meta
+    };
     let message = Outgoing::new(Subject::Delivery(row.lane, row.subscription, row.key), stored.payload.clone())
         .id(delivery.to_string())
         .meta(meta);

@@ -49,6 +49,7 @@ pub(crate) fn begin(world: &Rc<World>) {
     let mut id = 0;
     for _ in 0..requests {
         let at = world.between(0, world.settings.span);
+        world.history.borrow_mut().requests.push(at);
         let size = world.chance(|chance| chance.pick(&[1, 1, 1, 2, 3]));
         let now = Timestamp::from_millis(world.executor.now() + at);
         let drafts: Vec<_> = (0..size)
@@ -69,8 +70,13 @@ pub(crate) fn begin(world: &Rc<World>) {
 fn repeats(chance: &mut Chance, drafts: &[Draft]) -> Vec<(i64, Vec<Draft>)> {
     let mut repeats = Vec::new();
     while repeats.len() < 2 && chance.hits(250) {
-        let (first, last) =
-            chance.pick(&[(0, 5 * SECOND), (HOUR, 2 * HOUR), (3 * HOUR, 12 * HOUR), (2 * DAY, 6 * DAY), (8 * DAY, 9 * DAY)]);
+        let (first, last) = chance.pick(&[
+            (0, 5 * SECOND),
+            (HOUR, 2 * HOUR),
+            (3 * HOUR, 12 * HOUR),
+            (2 * DAY, 6 * DAY),
+            (8 * DAY, 9 * DAY),
+        ]);
         let mut drafts = drafts.to_vec();
         if chance.hits(400) {
             for draft in &mut drafts {
@@ -114,7 +120,8 @@ impl Draft {
     }
 
     fn json(&self) -> String {
-        let Self { id, event_type, mut visibility, mut priority, mut intended_at, mut expires_at, content, flaw } = *self;
+        let Self { id, event_type, mut visibility, mut priority, mut intended_at, mut expires_at, content, flaw } =
+            *self;
         let mut site = "s8n6EzC";
         match flaw {
             None | Some(Flaw::NoType) => {}
@@ -169,27 +176,32 @@ enum Answered {
 
 /// `POST /sites/{slug}/events`
 async fn request(node: &Node, body: &str, is_single: bool) -> Answered {
-    let site = &node.world.site;
-    let events = if is_single {
-        json::parse(body.as_bytes()).ok().and_then(|event| Some(vec![accept(event, site, AccountKind::External).ok()?]))
-    } else {
-        json::parse_batch(body.as_bytes()).ok().and_then(|events| {
-            let one_by_one = node.world.is(Mutation::KeepTheGoodHalf).then(|| events.clone());
-            accept_batch(events, site, AccountKind::External).ok().or_else(|| {
-                let good = one_by_one?.into_iter().filter_map(|event| accept(event, site, AccountKind::External).ok());
-                Some(good.collect())
-            })
-        })
+    let judged = if is_single { judge(node, body).map(|event| vec![event]) } else { judge_batch(node, body) };
+    let (events, answered) = match judged {
+        Some(events) => (events, Answered::Stored),
+        None if node.world.is(Mutation::KeepTheGoodHalf) => (good_half(node, body), Answered::Refused),
+        None => return Answered::Refused,
     };
-    let is_whole = |events: &Vec<Accepted>| is_single || !events.is_empty();
-    let Some(events) = events.filter(is_whole) else { return Answered::Refused };
     let now = node.now();
     for event in events {
         if node.publish(outgoing(node, event, now)).await.is_err() {
             return Answered::Unavailable;
         }
     }
-    Answered::Stored
+    answered
+}
+
+fn judge(node: &Node, body: &str) -> Option<Accepted> {
+    accept(json::parse(body.as_bytes()).ok()?, &node.world.site, AccountKind::External).ok()
+}
+
+fn judge_batch(node: &Node, body: &str) -> Option<Vec<Accepted>> {
+    accept_batch(json::parse_batch(body.as_bytes()).ok()?, &node.world.site, AccountKind::External).ok()
+}
+
+fn good_half(node: &Node, body: &str) -> Vec<Accepted> {
+    let events = json::parse_batch(body.as_bytes()).unwrap_or_default();
+    events.into_iter().filter_map(|event| accept(event, &node.world.site, AccountKind::External).ok()).collect()
 }
 
 /// Where an accepted event goes: it is due, or its time is ahead.
@@ -201,7 +213,7 @@ fn outgoing(node: &Node, event: Accepted, now: Timestamp) -> Outgoing {
     let payload = Payload::Event(body.into());
     let is_ahead = intended_at.is_some_and(|at| at > now) && !node.world.is(Mutation::IgnoreIntendedTime);
     let message = if is_ahead {
-        Outgoing::new(Subject::Later(lane, site.clone()), payload).due_subject(due_subject)
+        Outgoing::new(Subject::Later(lane, site.clone(), key), payload).due_subject(due_subject)
     } else {
         Outgoing::new(due_subject, payload)
     };

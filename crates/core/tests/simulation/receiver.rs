@@ -166,4 +166,3 @@ pub(crate) async fn call(node: &Node, request: Request<'_>) -> Answer {
     world.history.borrow_mut().attempts[index].ended = Some((node.monotonic(), answer.clone()));
     answer
 }
-

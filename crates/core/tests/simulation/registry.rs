@@ -57,11 +57,8 @@ impl Registry {
     }
 }
 
-const TYPES: [&str; 3] = [
-    "communications.letter.created",
-    "communications.letter.creation_failed",
-    "communications.letter.status_updated",
-];
+const TYPES: [&str; 3] =
+    ["communications.letter.created", "communications.letter.creation_failed", "communications.letter.status_updated"];
 
 /// The first subscriptions.
 pub(crate) fn begin(world: &Rc<World>) {

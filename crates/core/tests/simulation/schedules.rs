@@ -8,7 +8,7 @@ use slipstream_core::lane::Lane;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
-use super::message::{Outgoing, Payload, Place, PublishError, Stored, Subject};
+use super::message::{Outgoing, Payload, Place, PublishError, Stored, StreamName, Subject};
 use super::mutation::Mutation;
 use super::node::Node;
 
@@ -49,7 +49,7 @@ impl Held {
     /// The held event that a message of `later.…` or `released.…`, or a schedule, is about.
     pub(crate) fn read(stored: &Stored, key: EventKey) -> Option<Self> {
         let (lane, site) = match &stored.subject {
-            Subject::Later(lane, site) | Subject::Released(lane, site, _) => (*lane, site.clone()),
+            Subject::Later(lane, site, _) | Subject::Released(lane, site, _) => (*lane, site.clone()),
             Subject::Held(..) => match &stored.schedule {
                 Some((_, Subject::Released(lane, site, _))) => (*lane, site.clone()),
                 _ => return None,
@@ -76,12 +76,8 @@ impl Held {
         next
     }
 
-    pub(crate) fn schedule(&self, at: Timestamp) -> Outgoing {
-        let id = format!("{}.{}.{}.held", self.key, self.meta.accepted_at.as_millis(), self.meta.generation);
-        self.schedule_again(at).id(id)
-    }
-
-    pub(crate) fn schedule_again(&self, at: Timestamp) -> Outgoing {
+    /// The schedule that makes the server release it at `at`.
+    fn schedule(&self, at: Timestamp) -> Outgoing {
         self.message(Subject::Held(self.site.clone(), self.key))
             .due_subject(self.due_subject.clone())
             .at(at, Subject::Released(self.lane, self.site.clone(), self.key))
@@ -93,23 +89,76 @@ impl Held {
     }
 }
 
+/// What [`hold`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holding {
+    /// It is held now, or was already.
+    Held,
+    /// A later generation of it is held, which stands.
+    Changed,
+    /// The event is held as it was accepted at another time: this one repeats it.
+    Repeat,
+}
+
+/// Holds an event until `at`, in the place of an earlier generation of it and never in that of a later one.
+pub(crate) async fn hold(node: &Node, held: &Held, at: Timestamp) -> Result<Holding, PublishError> {
+    let world = &node.world;
+    let mut last = 0;
+    loop {
+        let in_any_place = match held.meta.generation {
+            0 => world.is(Mutation::HoldRepeats),
+            _ => world.is(Mutation::ForgetSecondChange),
+        };
+        let schedule = held.schedule(at);
+        match node.publish(if in_any_place { schedule } else { schedule.expect_last(last) }).await {
+            Ok(_) => return Ok(Holding::Held),
+            Err(PublishError::Superseded) => {}
+            Err(error) => return Err(error),
+        }
+        node.step().await;
+        let there = world.broker.borrow().waiting(Place::Held(held.key));
+        last = match there.as_ref().and_then(|there| there.meta.as_ref().map(|meta| (there.sequence, meta))) {
+            None => 0,
+            Some((_, meta)) if meta.accepted_at != held.meta.accepted_at => return Ok(Holding::Repeat),
+            Some((_, meta)) if meta.generation == held.meta.generation => return Ok(Holding::Held),
+            Some((_, meta)) if meta.generation > held.meta.generation => return Ok(Holding::Changed),
+            Some((sequence, _)) => sequence,
+        };
+    }
+}
+
+/// Whether a later generation of a held event than this has been published.
+pub(crate) async fn has_later_generation(node: &Node, held: &Held) -> bool {
+    node.step().await;
+    let last = node.world.broker.borrow().last_later(&held.key);
+    last.and_then(|last| last.meta.clone()).is_some_and(|last| {
+        last.accepted_at == held.meta.accepted_at && last.generation > held.meta.generation
+    })
+}
+
 /// Changes a held event; [`Replaced::Done`] means that it is durable and decided.
 pub(crate) async fn change_held(node: &Node, held: &Held, change: HeldChange) -> Result<Replaced, PublishError> {
     let now = node.now();
     let next = held.changed(change, now);
     let anew = next
-        .message(Subject::Later(next.lane, next.site.clone()))
+        .message(Subject::Later(next.lane, next.site.clone(), next.key))
         .id(due_id(&held.key, held.meta.generation))
         .due_subject(next.due_subject.clone());
-    if node.publish(anew).await?.duplicate {
-        return Ok(Replaced::TooLate);
+    let ack = node.publish(anew).await?;
+    if ack.duplicate {
+        // It may be this very change, published by a try whose acknowledgement was lost.
+        node.step().await;
+        let stored = node.world.broker.borrow().get(StreamName::Events, ack.sequence);
+        if stored.is_none_or(|it| it.meta.as_ref() != Some(&next.meta) || it.payload.bytes() != next.body) {
+            return Ok(Replaced::TooLate);
+        }
     }
     if let Some(intended_at) = next.meta.intended_at
         && next.meta.cancelled_at.is_none()
         && intended_at > now
     {
         // Failing does no harm: the step that holds events does the same.
-        let _ = node.publish(next.schedule(intended_at)).await;
+        let _ = hold(node, &next, intended_at).await;
     }
     Ok(Replaced::Done)
 }
@@ -130,11 +179,7 @@ pub(crate) enum WaitingChange {
 }
 
 impl Waiting {
-    pub(crate) fn find(
-        node: &Node,
-        subscription: SubscriptionId,
-        delivery: DeliveryId,
-    ) -> Option<Self> {
+    pub(crate) fn find(node: &Node, subscription: SubscriptionId, delivery: DeliveryId) -> Option<Self> {
         let stored = node.world.broker.borrow().waiting(Place::Waiting(subscription, delivery))?;
         let (meta, due_at) = (stored.meta.clone()?, stored.schedule.as_ref()?.0);
         Some(Self { meta, delivery, due_at, stored })

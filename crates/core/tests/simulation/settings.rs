@@ -62,7 +62,7 @@ impl Settings {
         }
         Self {
             crashes: chance.pick(&[0, 5, 20, 60]),
-            pauses: chance.pick(&[0, 0, 5, 20]),
+            pauses: chance.pick(&[0, 0, 10, 40]),
             clock_steps: chance.pick(&[0, 0, 20]),
             clock_error_max: chance.pick(&[0, 4900]),
             lost: chance.pick(&[0, 5, 30, 100]),

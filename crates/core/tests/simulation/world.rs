@@ -233,8 +233,12 @@ impl World {
     }
 
     fn kill(self: &Rc<Self>, process: Process) {
+        // Two of its tasks may have been struck in the same instant.
+        if !std::mem::take(&mut self.is_alive.borrow_mut()[process]) {
+            return;
+        }
         self.executor.kill(process);
-        self.is_alive.borrow_mut()[process] = false;
+        self.history.borrow_mut().died(process, self.executor.now());
         if process < DISPATCHERS_MAX {
             self.dispatchers.borrow_mut()[process] = None;
         }
@@ -300,7 +304,7 @@ impl World {
     }
 
     /// The broker hands out up to `max` messages; with none, the current task is woken when there is one.
-    pub(crate) fn hand_out(self: &Rc<Self>, consumer: ConsumerName, max: usize) -> Vec<Message> {
+    pub(crate) fn hand_out(self: &Rc<Self>, consumer: ConsumerName, max: usize, process: Process) -> Vec<Message> {
         let mut batch = Vec::new();
         while batch.len() < max {
             let ready = self.broker.borrow().ready(consumer);
@@ -311,7 +315,7 @@ impl World {
             let index = if is_reordered { self.between(0, ready as i64 - 1) as usize } else { 0 };
             let handed = self.broker.borrow_mut().hand_out(consumer, index);
             let Some(message) = handed else { continue };
-            self.history.borrow_mut().handed_out(&message, self.executor.now());
+            self.history.borrow_mut().handed_out(&message, process, self.executor.now());
             let mut lease = consumer.lease();
             if self.hits(self.settings.duplicated) {
                 self.fault("a message is handed out twice");
@@ -336,7 +340,7 @@ impl World {
 
     /// An acknowledgement is on its way to the broker, where it counts whenever it arrives.
     pub(crate) fn send_acknowledgement(self: &Rc<Self>, message: &Message) {
-        self.history.borrow_mut().acknowledged(message);
+        self.history.borrow_mut().acknowledged(message, self.executor.now());
         if self.is_lost() {
             return;
         }

@@ -1,12 +1,10 @@
 //! What a batch of messages says, merged to one record per row.
 
-use std::cmp::Ordering;
-
 use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::Surface;
 use slipstream_core::contract::Skipped;
 use slipstream_core::delivery::{DeliveryState, Reason};
-use slipstream_core::ids::{DeliveryId, EventKey, ReplayId, SubscriptionId};
+use slipstream_core::ids::{AccountId, DeliveryId, EventKey, ReplayId, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -39,6 +37,8 @@ pub struct EventRecord {
     pub intended_at: Option<Timestamp>,
     /// Its `expirytime`.
     pub expires_at: Option<Timestamp>,
+    /// Who published it; known only if its time was ahead then.
+    pub published_by: Option<AccountId>,
     /// When it was routed; none while it is held.
     pub routed_at: Option<Timestamp>,
     /// When its times were last changed while it was held.
@@ -47,7 +47,8 @@ pub struct EventRecord {
     pub cancelled_at: Option<Timestamp>,
     /// Its place in stream `EVENTS`, where it is as long as the stream keeps it.
     pub sequence: Option<u64>,
-    /// What its forwarded form hashes to.
+    /// What its forwarded form hashed to when it was accepted, by which a repeat is known. Records that are merged keep
+    /// it, whichever of them knows it; one made after a change of the times does not.
     pub content_hash: Option<i64>,
     /// Which subscriptions of its site do not receive it, and why.
     pub skipped: Vec<Skipped>,
@@ -59,12 +60,18 @@ impl EventRecord {
     /// One that says how the holding ended (routed, or cancelled) replaces one that says it is held; of two that are
     /// held, the one changed last, which brings its times. This is a total order, as that of deliveries is, and
     /// `record` has the same in SQL. An event is either routed or cancelled; what happened to its deliveries is never
-    /// hidden by a record of the other kind.
+    /// hidden by a record of the other kind. The hash has no part in it: whichever record knows it passes it on.
     pub fn supersedes(&self, other: &Self) -> bool {
         self.precedence() > other.precedence()
     }
 
-    fn precedence(&self) -> (u8, [i64; 5]) {
+    /// Takes over what only a record that is dropped knows.
+    fn absorb(&mut self, dropped: &Self) {
+        // There are no two: what was accepted once has one content. The greater, so that it would not matter either.
+        self.content_hash = self.content_hash.max(dropped.content_hash);
+    }
+
+    fn precedence(&self) -> (u8, [i64; 4]) {
         let end = match (self.cancelled_at, self.routed_at) {
             (Some(_), _) => 1,
             (None, Some(_)) => 2,
@@ -73,7 +80,7 @@ impl EventRecord {
         let times = [self.routed_at, self.cancelled_at, self.changed_at].map(|at| at.map(Timestamp::as_millis));
         let [routed, cancelled, changed] = times;
         let sequence = self.sequence.map(u64::cast_signed);
-        (end, [routed, cancelled, changed, sequence, self.content_hash].map(|number| number.unwrap_or(-1)))
+        (end, [routed, cancelled, changed, sequence].map(|number| number.unwrap_or(-1)))
     }
 }
 
@@ -201,25 +208,29 @@ impl Batch {
 
     /// Keeps, of all records for one row, the one that supersedes the others.
     pub fn merge(&mut self) {
-        merge(&mut self.events, |a, b| (a.accepted_at, a.key).cmp(&(b.accepted_at, b.key)), EventRecord::supersedes);
-        merge(&mut self.deliveries, |a, b| a.id.cmp(&b.id), DeliveryRecord::supersedes);
-        merge(
-            &mut self.attempts,
-            |a, b| (a.delivery, a.number).cmp(&(b.delivery, b.number)),
-            AttemptRecord::supersedes,
-        );
-        merge(&mut self.removals, |a, b| a.subscription.cmp(&b.subscription), |a, b| a.at < b.at);
-        merge(&mut self.quarantined, |a, b| a.id.cmp(&b.id), |_, _| false);
+        merge(&mut self.events, |it| (it.accepted_at, it.key), EventRecord::supersedes, EventRecord::absorb);
+        merge(&mut self.deliveries, |it| it.id, DeliveryRecord::supersedes, |_, _| {});
+        merge(&mut self.attempts, |it| (it.delivery, it.number), AttemptRecord::supersedes, |_, _| {});
+        merge(&mut self.removals, |it| it.subscription, |a, b| a.at < b.at, |_, _| {});
+        merge(&mut self.quarantined, |it| it.id, |_, _| false, |_, _| {});
     }
 }
 
-fn merge<R>(records: &mut Vec<R>, order: impl Fn(&R, &R) -> Ordering, supersedes: impl Fn(&R, &R) -> bool) {
-    records.sort_by(&order);
+fn merge<R, K: Ord>(
+    records: &mut Vec<R>,
+    key: impl Fn(&R) -> K,
+    supersedes: impl Fn(&R, &R) -> bool,
+    absorb: impl Fn(&mut R, &R),
+) {
+    records.sort_by_key(&key);
     // `dedup_by` drops the later of two neighbours, so the better one has to be moved to the front first.
     records.dedup_by(|later, kept| {
-        let same = order(later, kept).is_eq();
-        if same && supersedes(later, kept) {
-            std::mem::swap(later, kept);
+        let same = key(later) == key(kept);
+        if same {
+            if supersedes(later, kept) {
+                std::mem::swap(later, kept);
+            }
+            absorb(kept, later);
         }
         same
     });

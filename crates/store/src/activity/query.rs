@@ -68,7 +68,7 @@ pub struct ExplainedEvent {
 /// All that an [`EventRow`] needs.
 pub(super) const EVENT_COLUMNS: &str = "accepted_ms, key, site, source, id, type, subject, visibility, lane, \
                                         intended_ms, expires_ms, routed_ms, skipped, sequence, content_hash, \
-                                        changed_ms, cancelled_ms";
+                                        changed_ms, cancelled_ms, published_by";
 const COLUMNS: &str = "d.id, d.site, d.event_key, d.subscription, d.surface, d.lane, d.state, d.reason, \
                        d.next_attempt_ms, d.updated_ms, d.replay, e.source, e.id AS event_id, e.type, \
                        (SELECT COUNT(*) FROM attempts a WHERE a.delivery_id = d.id) AS attempts";

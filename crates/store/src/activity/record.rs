@@ -14,7 +14,29 @@ use crate::entity::to_json;
 use crate::error::StoreError;
 use crate::store::Store;
 
-// `EventRecord::supersedes`, in SQL.
+/// [`EventRecord::supersedes`], in SQL.
+macro_rules! supersedes {
+    () => {
+        "(CASE WHEN excluded.cancelled_ms IS NOT NULL THEN 1 WHEN excluded.routed_ms IS NOT NULL THEN 2 ELSE 0 END, \
+         COALESCE(excluded.routed_ms, -1), COALESCE(excluded.cancelled_ms, -1), \
+         COALESCE(excluded.changed_ms, -1), COALESCE(excluded.sequence, -1)) \
+         > (CASE WHEN events.cancelled_ms IS NOT NULL THEN 1 WHEN events.routed_ms IS NOT NULL THEN 2 ELSE 0 END, \
+         COALESCE(events.routed_ms, -1), COALESCE(events.cancelled_ms, -1), \
+         COALESCE(events.changed_ms, -1), COALESCE(events.sequence, -1))"
+    };
+}
+
+/// Sets columns to what the record that supersedes the other says.
+macro_rules! set_superseding {
+    ($($column:literal),+) => {
+        concat!($(
+            $column, " = CASE WHEN ", supersedes!(), " THEN excluded.", $column, " ELSE events.", $column, " END, "
+        ),+)
+    };
+}
+
+// What never changes is not set again. The hash is filled in by whichever record knows it (`EventRecord::absorb`);
+// hence the long form, which costs nothing where a row is new, as most are.
 const EVENTS: Upsert = Upsert {
     table: "events",
     columns: &[
@@ -36,18 +58,15 @@ const EVENTS: Upsert = Upsert {
         "content_hash",
         "changed_ms",
         "cancelled_ms",
+        "published_by",
     ],
-    on_conflict: "(accepted_ms, key) DO UPDATE SET intended_ms = excluded.intended_ms, \
-                  expires_ms = excluded.expires_ms, routed_ms = excluded.routed_ms, skipped = excluded.skipped, \
-                  sequence = excluded.sequence, content_hash = excluded.content_hash, \
-                  changed_ms = excluded.changed_ms, cancelled_ms = excluded.cancelled_ms \
-                  WHERE (CASE WHEN excluded.cancelled_ms IS NOT NULL THEN 1 WHEN excluded.routed_ms IS NOT NULL THEN 2 \
-                  ELSE 0 END, COALESCE(excluded.routed_ms, -1), COALESCE(excluded.cancelled_ms, -1), \
-                  COALESCE(excluded.changed_ms, -1), COALESCE(excluded.sequence, -1), \
-                  COALESCE(excluded.content_hash, -1)) \
-                  > (CASE WHEN events.cancelled_ms IS NOT NULL THEN 1 WHEN events.routed_ms IS NOT NULL THEN 2 \
-                  ELSE 0 END, COALESCE(events.routed_ms, -1), COALESCE(events.cancelled_ms, -1), \
-                  COALESCE(events.changed_ms, -1), COALESCE(events.sequence, -1), COALESCE(events.content_hash, -1))",
+    on_conflict: concat!(
+        "(accepted_ms, key) DO UPDATE SET ",
+        set_superseding!("intended_ms", "expires_ms", "routed_ms", "skipped", "sequence", "changed_ms", "cancelled_ms"),
+        "content_hash = COALESCE(events.content_hash, excluded.content_hash) WHERE ",
+        supersedes!(),
+        " OR (events.content_hash IS NULL AND excluded.content_hash IS NOT NULL)"
+    ),
 };
 
 // `DeliveryRecord::supersedes`, in SQL.
@@ -150,6 +169,7 @@ fn bind_event(event: EventRecord, values: &mut Vec<Value>) {
         Value::BigInt(event.content_hash),
         millis(event.changed_at),
         millis(event.cancelled_at),
+        Value::Uuid(event.published_by.map(|account| account.0)),
     ]);
 }
 

@@ -4,7 +4,7 @@ use sea_orm::FromQueryResult;
 use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::Surface;
 use slipstream_core::delivery::DeliveryState;
-use slipstream_core::ids::{DeliveryId, ReplayId, SubscriptionId};
+use slipstream_core::ids::{AccountId, DeliveryId, ReplayId, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
@@ -43,6 +43,7 @@ pub(super) struct EventRow {
     content_hash: Option<i64>,
     changed_ms: Option<i64>,
     cancelled_ms: Option<i64>,
+    published_by: Option<Uuid>,
 }
 
 impl TryFrom<EventRow> for EventRecord {
@@ -58,6 +59,7 @@ impl TryFrom<EventRow> for EventRecord {
             lane: member::<Lane>(row, "lane", event.lane)?,
             intended_at: event.intended_ms.map(at),
             expires_at: event.expires_ms.map(at),
+            published_by: event.published_by.map(AccountId),
             routed_at: event.routed_ms.map(at),
             changed_at: event.changed_ms.map(at),
             cancelled_at: event.cancelled_ms.map(at),

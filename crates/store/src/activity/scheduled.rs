@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use sea_orm::{ConnectionTrait, FromQueryResult as _, Statement};
-use slipstream_core::ids::EventKey;
+use sea_orm::{ConnectionTrait, FromQueryResult as _, Statement, Value};
+use slipstream_core::ids::{AccountId, EventKey};
 use slipstream_core::lane::Visibility;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -23,8 +23,8 @@ pub struct HeldFilter {
     pub site: Slug,
     /// Of this type.
     pub event_type: Option<String>,
-    /// Of this visibility.
-    pub visibility: Option<Visibility>,
+    /// Only what this account, which is not one of ours, may see: public events, and those it published itself.
+    pub visible_to: Option<AccountId>,
     /// Intended to be delivered at or after this instant.
     pub from: Option<Timestamp>,
     /// Intended to be delivered before this instant.
@@ -88,8 +88,9 @@ pub async fn held(
     if let Some(event_type) = &filter.event_type {
         conditions.add("type = $", [string(event_type)]);
     }
-    if let Some(visibility) = filter.visibility {
-        conditions.add("visibility = $", [sea_orm::Value::SmallInt(Some(visibility.code()))]);
+    if let Some(account) = filter.visible_to {
+        let public = Value::SmallInt(Some(Visibility::Public.code()));
+        conditions.add("(visibility = $ OR published_by = $)", [public, Value::Uuid(Some(account.0))]);
     }
     let (condition, mut values) = conditions.into_where();
     values.push(big(limit as i64 + 1));

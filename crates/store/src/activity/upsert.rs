@@ -7,7 +7,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
 
 use crate::error::StoreError;
 
-/// Rows per statement, largest first. 256 rows of 18 columns are 4,608 parameters, below SQLite's limit of 32,766;
+/// Rows per statement, largest first. 256 rows of 19 columns are 4,864 parameters, below SQLite's limit of 32,766;
 /// more rows per statement measured no better.
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 

@@ -29,7 +29,7 @@ pub(crate) struct Model {
     pub(crate) event_types: String,
     /// `active`, `pending` or `disabled`.
     pub(crate) state: String,
-    /// Why, when disabled.
+    /// Why, when disabled. Stays while it is pending after that, so that it is known to come back when it is active.
     pub(crate) disabled_reason: Option<String>,
     /// When it was last made or enabled; what happened before has no say.
     pub(crate) enabled_at_ms: i64,
@@ -82,7 +82,7 @@ fn state_from(state: &str, reason: Option<&str>) -> Option<EndpointState> {
     let reasons = [DisabledReason::Gone, DisabledReason::Operator, DisabledReason::Failing];
     match (state, reason) {
         (ACTIVE, None) => Some(EndpointState::Active),
-        (PENDING, None) => Some(EndpointState::Pending),
+        (PENDING, _) => Some(EndpointState::Pending),
         (DISABLED, Some(name)) => {
             reasons.into_iter().find(|reason| reason_name(*reason) == name).map(EndpointState::Disabled)
         }

@@ -10,12 +10,14 @@ enum Events {
     Table,
     /// Its place in stream `EVENTS`, as long as that keeps it.
     Sequence,
-    /// What its forwarded form hashes to.
+    /// What its forwarded form hashed to when it was accepted.
     ContentHash,
     /// When its times were last changed while it was held.
     ChangedMs,
     /// When it was cancelled while it was held.
     CancelledMs,
+    /// Which account published it, if its time was ahead then.
+    PublishedBy,
 }
 
 #[derive(DeriveIden)]
@@ -40,6 +42,8 @@ impl MigrationTrait for Migration {
             let column = ColumnDef::new_with_type(name, ColumnType::BigInteger);
             manager.alter_table(Table::alter().table(Events::Table).add_column(column).take()).await?;
         }
+        let published_by = ColumnDef::new_with_type(Events::PublishedBy, ColumnType::Uuid);
+        manager.alter_table(Table::alter().table(Events::Table).add_column(published_by).take()).await?;
         let replay = ColumnDef::new_with_type(Deliveries::Replay, ColumnType::Uuid);
         manager.alter_table(Table::alter().table(Deliveries::Table).add_column(replay).take()).await?;
         for index in INDEXES {

@@ -23,6 +23,24 @@ enum Handshakes {
 }
 
 #[derive(DeriveIden)]
+enum Wishes {
+    Table,
+    Subscription,
+    Uri,
+    Headers,
+    EventTypes,
+    ExpiresAtMs,
+}
+
+#[derive(DeriveIden)]
+enum Unanswered {
+    Table,
+    Subscription,
+    Uri,
+    AskedAtMs,
+}
+
+#[derive(DeriveIden)]
 enum Outbox {
     Table,
     Key,
@@ -52,6 +70,15 @@ fn number(name: impl IntoIden) -> ColumnDef {
     ColumnDef::new(name).big_integer().not_null().take()
 }
 
+/// With its subscription goes every question that is still open, and what it was about.
+fn of_subscription(table: impl IntoIden, column: impl IntoIden) -> ForeignKeyCreateStatement {
+    ForeignKey::create()
+        .from(table.into_iden(), column.into_iden())
+        .to(Subscriptions::Table, Subscriptions::Id)
+        .on_delete(ForeignKeyAction::Cascade)
+        .take()
+}
+
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
@@ -59,12 +86,6 @@ impl MigrationTrait for Migration {
             manager.get_connection().execute_unprepared(statement).await?;
         }
 
-        // With its subscription goes every question that is still open.
-        let mut subscription = ForeignKey::create()
-            .from(Handshakes::Table, Handshakes::Subscription)
-            .to(Subscriptions::Table, Subscriptions::Id)
-            .on_delete(ForeignKeyAction::Cascade)
-            .take();
         let handshakes = Table::create()
             .table(Handshakes::Table)
             .col(text(Handshakes::KeyHash).primary_key())
@@ -73,7 +94,7 @@ impl MigrationTrait for Migration {
             .col(text(Handshakes::Origin))
             .col(ColumnDef::new(Handshakes::RatePerMinute).big_integer())
             .col(number(Handshakes::ExpiresAtMs))
-            .foreign_key(&mut subscription)
+            .foreign_key(&mut of_subscription(Handshakes::Table, Handshakes::Subscription))
             .take();
         manager.create_table(handshakes).await?;
         let by_subscription = Index::create()
@@ -82,6 +103,25 @@ impl MigrationTrait for Migration {
             .col(Handshakes::Subscription)
             .take();
         manager.create_index(by_subscription).await?;
+
+        let wishes = Table::create()
+            .table(Wishes::Table)
+            .col(text(Wishes::Subscription).primary_key())
+            .col(text(Wishes::Uri))
+            .col(text(Wishes::Headers))
+            .col(text(Wishes::EventTypes))
+            .col(number(Wishes::ExpiresAtMs))
+            .foreign_key(&mut of_subscription(Wishes::Table, Wishes::Subscription))
+            .take();
+        manager.create_table(wishes).await?;
+        let unanswered = Table::create()
+            .table(Unanswered::Table)
+            .col(text(Unanswered::Subscription).primary_key())
+            .col(text(Unanswered::Uri))
+            .col(number(Unanswered::AskedAtMs))
+            .foreign_key(&mut of_subscription(Unanswered::Table, Unanswered::Subscription))
+            .take();
+        manager.create_table(unanswered).await?;
 
         // No foreign key: what happened is told, also when its subscription is gone by then.
         let outbox = Table::create()

@@ -12,6 +12,7 @@ use slipstream_core::timestamp::Timestamp;
 use crate::entity::subscription::{ACTIVE, Column, DISABLED, Entity, PENDING, reason_name, state_columns};
 use crate::entity::to_json;
 use crate::error::StoreError;
+use crate::handshakes::wishes::Wish;
 
 /// What a change found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,42 +62,71 @@ async fn apply(
 }
 
 /// Ends a disabling at `now`: the endpoint is healthy and in the state `to`, which is active, or pending if its receiver
-/// has yet to consent. One that is not disabled is left alone.
+/// has yet to consent, and then still counts as one that was disabled ([`super::was_disabled`]). One that is not disabled
+/// is left alone.
 pub async fn enable(
     connection: &impl ConnectionTrait,
     id: SubscriptionId,
     to: EndpointState,
     now: Timestamp,
 ) -> Result<Applied, StoreError> {
+    let update = begin_at(now, to, update(id)).filter(Column::State.eq(DISABLED));
+    apply(connection, id, update).await
+}
+
+/// Puts what was wished in the place of what stands, at `now`, in the state `to`, active or pending, with `consent`. What
+/// was seen of the endpoint before has no say any more. Id, signing keys and limits stay.
+pub async fn replace(
+    connection: &impl ConnectionTrait,
+    wish: &Wish,
+    to: EndpointState,
+    consent: &Consent,
+    now: Timestamp,
+) -> Result<Applied, StoreError> {
+    let update = begin_at(now, to, update(wish.subscription))
+        .col_expr(Column::Uri, Expr::value(wish.uri.as_str()))
+        .col_expr(Column::Headers, Expr::value(to_json(&wish.headers)))
+        .col_expr(Column::EventTypes, Expr::value(to_json(&wish.event_types)))
+        .col_expr(Column::Consent, Expr::value(to_json(consent)));
+    apply(connection, wish.subscription, update).await
+}
+
+/// From `now` on the endpoint is healthy and in the state `to`.
+fn begin_at(now: Timestamp, to: EndpointState, update: UpdateMany<Entity>) -> UpdateMany<Entity> {
     let (state, reason) = state_columns(to);
-    let update = update(id)
+    let update = update
         .col_expr(Column::State, Expr::value(state))
-        .col_expr(Column::DisabledReason, Expr::value(reason))
         .col_expr(Column::EnabledAtMs, Expr::value(now.as_millis()))
         .col_expr(Column::DegradedSinceMs, Expr::value(None::<i64>))
-        .col_expr(Column::HealthAtMs, Expr::value(now.as_millis()))
-        .filter(Column::State.eq(DISABLED));
-    apply(connection, id, update).await
+        .col_expr(Column::HealthAtMs, Expr::value(now.as_millis()));
+    // One that is only pending has yet to come back.
+    if to == EndpointState::Pending { update } else { update.col_expr(Column::DisabledReason, Expr::value(reason)) }
 }
 
 /// Lets the endpoint take no more deliveries.
 ///
 /// `seen_at` is when the reason was seen, if it was seen by a delivery: a subscription that has been made or enabled
 /// since, or is disabled already, is left alone, so that a late message cannot undo what its owner or an operator did
-/// after it. An operator's reason takes the place of another.
+/// after it; and one that failed for days must be degraded by then, or it has taken a delivery since. An operator's reason
+/// takes the place of another.
 pub async fn disable(
     connection: &impl ConnectionTrait,
     id: SubscriptionId,
     reason: DisabledReason,
     seen_at: Option<Timestamp>,
 ) -> Result<Applied, StoreError> {
-    let reason = reason_name(reason);
-    let update =
-        update(id).col_expr(Column::State, Expr::value(DISABLED)).col_expr(Column::DisabledReason, Expr::value(reason));
-    let update = match seen_at {
-        Some(seen_at) => update.filter(Column::State.ne(DISABLED)).filter(Column::EnabledAtMs.lte(seen_at.as_millis())),
-        None => update.filter(Column::State.ne(DISABLED).or(Column::DisabledReason.ne(reason))),
-    };
+    let name = reason_name(reason);
+    let mut update =
+        update(id).col_expr(Column::State, Expr::value(DISABLED)).col_expr(Column::DisabledReason, Expr::value(name));
+    if let Some(seen_at) = seen_at {
+        let seen_at = seen_at.as_millis();
+        update = update.filter(Column::State.ne(DISABLED)).filter(Column::EnabledAtMs.lte(seen_at));
+        if reason == DisabledReason::Failing {
+            update = update.filter(Column::DegradedSinceMs.lte(seen_at));
+        }
+    } else {
+        update = update.filter(Column::State.ne(DISABLED).or(Column::DisabledReason.ne(name)));
+    }
     apply(connection, id, update).await
 }
 
@@ -162,8 +192,12 @@ pub async fn grant(
     let state = CaseStatement::new()
         .case(Expr::col(Column::State).eq(PENDING), Expr::value(ACTIVE))
         .finally(Expr::col(Column::State));
+    // None for one that becomes active: it has come back.
+    let reason =
+        CaseStatement::new().case(Expr::col(Column::State).ne(PENDING), Expr::col(Column::DisabledReason));
     let update = update(id)
         .col_expr(Column::State, state.into())
+        .col_expr(Column::DisabledReason, reason.into())
         .col_expr(Column::Consent, Expr::value(consent.as_str()))
         .filter(Column::Uri.eq(uri))
         .filter(Column::State.eq(PENDING).or(Column::Consent.ne(consent.as_str())));

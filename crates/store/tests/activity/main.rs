@@ -71,6 +71,7 @@ pub(crate) fn event_record(id: &str, accepted: i64) -> EventRecord {
         lane: Lane::High,
         intended_at: None,
         expires_at: Some(at(accepted + 60_000)),
+        published_by: None,
         routed_at: Some(at(accepted + 1)),
         changed_at: None,
         cancelled_at: None,

@@ -159,10 +159,9 @@ impl Replayer {
         if record.state.is_terminal() {
             return Err(conflict(format!("the delivery has ended: it is {}", record.state.as_str())).into());
         }
-        let waiting = self.schedules.waiting(record.subscription, &record.event_key, record.replay).await;
+        let waiting = self.schedules.waiting(record.subscription, &record.event_key, record.id).await;
         let waiting = waiting.map_err(|error| ApiError::unavailable(NO_BUS, error))?;
-        // An event that was accepted twice, long apart, has two deliveries that wait in one place.
-        match waiting.filter(|waiting| waiting.meta.accepted_at == record.created_at()) {
+        match waiting {
             Some(waiting) if waiting.meta.cancelled_at.is_none() => Ok((found, waiting)),
             Some(_) => Err(conflict("the delivery was cancelled just now").into()),
             None => Err(conflict("the delivery is not waiting now: it is about to be attempted, or just was").into()),

@@ -27,6 +27,8 @@ fn held(id: u8, changes: i64, is_cancelled: bool) -> Message {
         // Two records of one moment say the same.
         event.intended_at = (changes > 0).then(|| at(1000 + changes));
         event.cancelled_at = is_cancelled.then(|| at(200 + changes));
+        // New times are other bytes.
+        event.content_hash = Some(i64::from(id) + 1000 * changes);
     })
 }
 
@@ -46,11 +48,12 @@ fn routed_with(id: u8, routed_at: Option<i64>, change: impl FnOnce(&mut RoutedEv
         accepted_at: at(i64::from(id)),
         intended_at: None,
         expires_at: None,
+        published_by: None,
         routed_at: routed_at.map(at),
         changed_at: None,
         cancelled_at: None,
         sequence: None,
-        content_hash: None,
+        content_hash: Some(i64::from(id)),
         matched: if routed_at.is_some() { matched } else { Vec::new() },
         skipped: Vec::new(),
     };
@@ -136,6 +139,19 @@ fn of_an_event_that_is_held_the_last_change_counts_until_it_ends() {
     let cancelled = folded_event(&[held(7, 1, true), held(7, 2, false)]);
     assert_eq!((cancelled.cancelled_at, cancelled.routed_at), (Some(at(201)), None));
     assert_eq!(folded_event(&[held(7, 2, false), routed(7, Some(3000))]).routed_at, Some(at(3000)));
+}
+
+#[test]
+fn what_an_event_hashed_to_when_it_was_accepted_outlasts_its_changes() {
+    let changed = [held(7, 1, false), held(7, 2, true)];
+    assert_eq!(folded(&changed).events[0].content_hash, None, "what was accepted is not known");
+    for accepted in [held(7, 0, false), held(7, 0, true)] {
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2]] {
+            let messages = [accepted.clone(), changed[0].clone(), changed[1].clone()];
+            let event = folded(order.map(|place| &messages[place])).events.remove(0);
+            assert_eq!((event.content_hash, event.changed_at), (Some(7), Some(at(102))), "{order:?}");
+        }
+    }
 }
 
 #[test]

@@ -87,7 +87,8 @@ async fn find(replayer: Replayer, original: Original) -> Result<(Original, Fate)
         return Ok((original, Fate::Skipped));
     }
     let Some(sequence) = original.sequence else { return Ok((original, Fate::NotKept)) };
-    let place = Place { accepted_at: original.accepted_at(), key: &original.event_key, sequence };
+    let (site, accepted_at) = (&original.site, original.accepted_at());
+    let place = Place { site, accepted_at, key: &original.event_key, sequence };
     let stored = fetch(&replayer.bus, place).await?;
     Ok((original, stored.map_or(Fate::NotKept, |stored| Fate::MadeAgain(Box::new(stored)))))
 }

@@ -119,7 +119,7 @@ impl Replayer {
         let Some(sequence) = event.sequence else {
             return Err(conflict("where the event's data lies was not recorded").into());
         };
-        let place = Place { accepted_at: new.accepted_at, key: &new.key, sequence };
+        let place = Place { site: &event.site, accepted_at: new.accepted_at, key: &new.key, sequence };
         let stored = fetch(&self.bus, place).await.map_err(|error| ApiError::unavailable(NO_BUS, error))?;
         let Some(stored) = stored else {
             return Err(conflict("the event's data is no longer kept; it was trimmed from the stream").into());

@@ -24,7 +24,7 @@ impl ListParameters {
     /// # Errors
     /// 400 naming the first parameter that is unknown, given twice, or has a value that does not fit.
     pub(super) fn parse(pairs: Pairs, site: Slug) -> Result<Self, Problem> {
-        let filter = HeldFilter { site, event_type: None, visibility: None, from: None, until: None };
+        let filter = HeldFilter { site, event_type: None, visible_to: None, from: None, until: None };
         let mut parameters = Self { filter, limit: LIMIT_DEFAULT, after: None };
         each_once(pairs, |name, value| parameters.set(name, value))?;
         Ok(parameters)

@@ -76,13 +76,19 @@ fn describe(held: &Held) -> Result<EventRecord, NotAStoredEvent> {
         lane: held.lane,
         intended_at: held.meta.intended_at,
         expires_at: held.meta.expires_at,
+        published_by: held.meta.published_by,
         routed_at: None,
         changed_at: held.meta.changed_at,
         cancelled_at: held.meta.cancelled_at,
         sequence: None,
-        content_hash: Some(content_hash(&held.payload)),
+        content_hash: accepted_hash(held),
         skipped: Vec::new(),
     })
+}
+
+/// What the event hashed to when it was accepted; not known any more once its times were changed.
+fn accepted_hash(held: &Held) -> Option<i64> {
+    held.meta.changed_at.is_none().then(|| content_hash(&held.payload))
 }
 
 /// What does not go to a visibility when it is due goes to a service's own queue.
@@ -126,7 +132,7 @@ impl Waiting {
             .await
             .map_err(|elapsed| ApiError::unavailable(UNANSWERED, elapsed))?
             .map_err(|error| ApiError::unavailable(UNANSWERED, error))?;
-        Ok(found.filter(|held| caller.may_see(visibility(held))))
+        Ok(found.filter(|held| caller.may_see(visibility(held), held.meta.published_by)))
     }
 
     /// Changes the event with this key while it waits. Returns what it is now.
@@ -143,7 +149,8 @@ impl Waiting {
         let after = |before: Timestamp| before.after(Duration::from_millis(1));
         let now = held.meta.changed_at.map(after).map_or_else(clock::now, |at| at.max(clock::now()));
         let change = asked.of(&held, now)?;
-        let event = describe(&held.changed(change.clone(), now)).map_err(ApiError::internal)?;
+        let changed = describe(&held.changed(change.clone(), now)).map_err(ApiError::internal)?;
+        let event = EventRecord { content_hash: accepted_hash(&held), ..changed };
         match self.schedules.change_held(&held, change, now).await {
             Ok(Replaced::Done) => {
                 let change = asked.participle();
@@ -172,7 +179,7 @@ impl Waiting {
             }
         }
         let recorded = match self.end(&caller.site, key, seen).await {
-            Ok(recorded) => recorded.filter(|event| caller.may_see(event.visibility)),
+            Ok(recorded) => recorded.filter(|event| caller.may_see(event.visibility, event.published_by)),
             Err(error) if seen.is_none() => return error,
             Err(_) => None,
         };

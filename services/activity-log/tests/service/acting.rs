@@ -28,15 +28,21 @@ staged_on_both_backends!(
     bodies_that_are_not_understood_change_nothing,
 );
 
+/// The delivery of event `id`, or a replay of it.
+fn delivery_of(id: &str, replay: Option<ReplayId>) -> DeliveryId {
+    let key = EventKey::new(&site(), SOURCE, id);
+    let own = delivery_id(id, 0);
+    replay.map_or(own, |replay| DeliveryId::derive_replay(at(0), subscription(1), &key, replay))
+}
+
 /// A delivery of event `id` that waits for its second attempt at `due`: on the bus, and in the record.
 async fn waits(stage: &Stage, id: &str, due: Timestamp, replay: Option<ReplayId>) -> DeliveryId {
     let key = EventKey::new(&site(), SOURCE, id);
     let meta = Meta { attempt: 2, replay, ..Meta::new(site(), at(0)) };
     let target = subject::delivery(Lane::Normal, subscription(1), &key);
-    let waiting = Outgoing::new(subject::waiting(subscription(1), &key, replay), id.to_owned().into()).meta(&meta);
+    let delivery = delivery_of(id, replay);
+    let waiting = Outgoing::new(subject::waiting(subscription(1), &key, delivery), id.to_owned().into()).meta(&meta);
     stage.work.publish(waiting.at(due, &target, clock::now())).await.unwrap();
-    let own = delivery_id(id, 0);
-    let delivery = replay.map_or(own, |replay| DeliveryId::derive_replay(at(0), subscription(1), &key, replay));
     let retry = outcome(id, 0, DeliveryState::RetryWait, 1, 503);
     stage.outcomes(vec![Outcome { delivery, replay, next_attempt_at: Some(due), ..retry }]).await;
     delivery
@@ -49,7 +55,7 @@ fn in_an_hour() -> Timestamp {
 /// When the delivery is due, as the bus has it.
 async fn due(stage: &Stage, id: &str, replay: Option<ReplayId>) -> Option<Timestamp> {
     let key = EventKey::new(&site(), SOURCE, id);
-    let waiting = stage.bus.schedules().waiting(subscription(1), &key, replay).await.unwrap();
+    let waiting = stage.bus.schedules().waiting(subscription(1), &key, delivery_of(id, replay)).await.unwrap();
     waiting.map(|waiting| waiting.due_at)
 }
 

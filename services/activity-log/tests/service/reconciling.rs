@@ -141,7 +141,7 @@ async fn what_is_not_recorded_yet_is_told(world: World) {
     let site = crate::world::site();
     for subject in [
         subject::event(slipstream_core::lane::Visibility::Public, Lane::High, &site, "a"),
-        subject::later(Lane::Normal, &site),
+        subject::later(Lane::Normal, &site, &slipstream_core::ids::EventKey::new(&site, "/s", "1")),
     ] {
         events.publish(Outgoing::new(subject, "{}".into()).meta(&Meta::new(site.clone(), at(0)))).await.unwrap();
     }

@@ -7,15 +7,16 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use slipstream_bus::schedules::due_id;
 use slipstream_bus::{ConsumerName, Message, Outgoing, StreamName, subject};
-use slipstream_core::ids::EventKey;
+use slipstream_core::ids::{EventKey, content_hash};
 use slipstream_core::lane::Lane;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
 use slipstream_store::ConnectionTrait as _;
+use slipstream_store::activity::scheduled;
 
 use crate::on_both_backends;
 use crate::waits::{PATH, Waits, ask, detail, in_ms, key, listed, next_change, patch, recorded};
-use crate::world::{SOON, SOURCE, World, answer, routed_event};
+use crate::world::{SOON, SOURCE, World, answer, routed_event, site};
 
 on_both_backends!(
     an_event_is_moved,
@@ -56,6 +57,9 @@ async fn an_event_is_moved(world: World) {
     let change = next_change(&mut changes).await;
     let stored: Value = serde_json::from_slice(&change.payload).unwrap();
     assert_eq!((stored.get("expirytime"), &stored["intendeddeliverytime"]), (None, &at.to_string().into()));
+    // Of its contents what was accepted is kept, so that a repeat of that is known as one.
+    let recorded = scheduled(world.store.connection(), &site(), &waits.key()).await.unwrap().unwrap();
+    assert_eq!(recorded.content_hash, Some(content_hash(waits.payload().as_bytes())));
     // The record of before, which the bus may give us again, does not undo it.
     waits.record(&world).await;
     world.publish_routed(vec![routed_event("last", 0)]).await;

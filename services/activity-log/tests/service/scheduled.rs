@@ -1,22 +1,27 @@
 //! Scheduled events: who sees which.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::json;
+use slipstream_bus::ConsumerName;
 use slipstream_core::config::Permission;
 use slipstream_core::lane::Visibility;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
-use slipstream_test_support::builders;
+use slipstream_test_support::{builders, eventually};
 
 use crate::on_both_backends;
-use crate::waits::{PATH, Waits, ask, ask_as, detail, in_ms, key, listed, patch, put_account, recorded};
-use crate::world::{SOURCE, World, answer};
+use crate::waits::{
+    PATH, Waits, ask, ask_as, detail, in_ms, key, listed, next_change, patch, patch_as, put_account, recorded,
+};
+use crate::world::{SOON, SOURCE, World, answer};
 
 on_both_backends!(
     only_who_may_publish_for_the_site_is_answered,
     strangers_see_public_events_only,
+    a_publisher_from_outside_sees_and_manages_its_own_events_and_no_others,
     what_waits_is_listed_in_pages_the_next_one_first,
     filters_of_the_list_hold,
     one_event_is_shown_without_its_data,
@@ -76,6 +81,70 @@ async fn strangers_see_public_events_only(world: World) {
     }
     assert_eq!(ask_as(&world, &stranger, "DELETE", &public.path()).await.0, StatusCode::NO_CONTENT);
     assert_eq!(listed(&world, "").await.len(), 2, "our own services see the others");
+    world.stop().await;
+}
+
+async fn a_publisher_from_outside_sees_and_manages_its_own_events_and_no_others(world: World) {
+    let mut changes = world.bus.consume(ConsumerName::Hold).await.unwrap();
+    let (publisher, other) = (builders::account().external(), builders::account().external());
+    put_account(&world, &publisher).await;
+    put_account(&world, &other).await;
+    let at = in_ms(3_600_000);
+    // Internal is what an event is that says nothing of its visibility.
+    let own = |id: &str| Waits {
+        visibility: Visibility::Internal,
+        published_by: Some(publisher.account.id),
+        ..Waits::until(id, at)
+    };
+    let ours = Waits { published_by: Some(world.account.account.id), ..own("ours") };
+    let (moved, cancelled, hurried) = (own("moved"), own("cancelled"), own("hurried"));
+    for waits in [&moved, &cancelled, &hurried, &ours] {
+        waits.hold(&world).await;
+    }
+    recorded(&world, 4).await;
+
+    let later = json!({"intendeddeliverytime": in_ms(7_200_000).to_string()});
+    let now = |waits: &Waits| format!("{}/deliver-now", waits.path());
+    let (_, unknown) = ask(&world, "DELETE", &format!("{PATH}/{}", key("nothing"))).await;
+    for (who, waits) in [(&other, &moved), (&publisher, &ours)] {
+        for (status, problem) in [
+            ask_as(&world, who, "GET", &waits.path()).await,
+            patch_as(&world, who, &waits.path(), &later).await,
+            ask_as(&world, who, "DELETE", &waits.path()).await,
+            ask_as(&world, who, "POST", &now(waits)).await,
+        ] {
+            assert_eq!(status, StatusCode::NOT_FOUND, "{}: {problem}", waits.id);
+            assert_eq!(detail(&problem), detail(&unknown), "as if there were none");
+        }
+    }
+    let ids = async |who| {
+        let (_, page) = ask_as(&world, who, "GET", PATH).await;
+        let ids = page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned());
+        ids.collect::<BTreeSet<_>>()
+    };
+    assert_eq!(ids(&other).await, BTreeSet::new());
+    assert_eq!(ids(&publisher).await, ["moved", "cancelled", "hurried"].map(String::from).into());
+
+    assert_eq!(ask_as(&world, &publisher, "GET", &moved.path()).await.1["visibility"], "Internal");
+    assert_eq!(patch_as(&world, &publisher, &moved.path(), &later).await.0, StatusCode::OK);
+    assert_eq!(ask_as(&world, &publisher, "DELETE", &cancelled.path()).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(ask_as(&world, &publisher, "POST", &now(&hurried)).await.0, StatusCode::ACCEPTED);
+    assert_eq!(patch_as(&world, &publisher, &moved.path(), &json!({"expirytime": null})).await.0, StatusCode::OK);
+    for _ in 0..4 {
+        let change = next_change(&mut changes).await;
+        assert_eq!(change.meta.as_ref().unwrap().published_by, Some(publisher.account.id), "it stays its publisher's");
+        change.ack().await;
+    }
+    assert!(ids(&publisher).await.contains("moved") && ids(&other).await.is_empty());
+    // What has ended is told to its publisher only.
+    let (status, problem) = ask_as(&world, &publisher, "DELETE", &cancelled.path()).await;
+    assert_eq!((status, detail(&problem)), (StatusCode::CONFLICT, "the event was cancelled already"));
+    // As long as changes are on their way, nobody is told for sure that there is nothing.
+    eventually(SOON, async || {
+        let (status, problem) = ask_as(&world, &other, "DELETE", &cancelled.path()).await;
+        if status == StatusCode::NOT_FOUND { Ok(()) } else { Err(problem) }
+    })
+    .await;
     world.stop().await;
 }
 

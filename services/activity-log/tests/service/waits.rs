@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use slipstream_bus::{Held, Message, StreamName, subject};
+use slipstream_bus::{Held, Message, subject};
 use slipstream_core::config::Record;
 use slipstream_core::contract::{Meta, RoutedEvent};
-use slipstream_core::ids::EventKey;
+use slipstream_core::ids::{AccountId, EventKey};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
@@ -31,13 +31,14 @@ pub(crate) struct Waits {
     pub(crate) accepted_at: Timestamp,
     pub(crate) at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) published_by: Option<AccountId>,
 }
 
 impl Waits {
     pub(crate) fn until(id: impl Into<String>, at: Timestamp) -> Self {
         let event_type = "communications.letter.created";
         let (visibility, accepted_at) = (Visibility::Public, clock::now());
-        Self { id: id.into(), event_type, visibility, accepted_at, at, expires_at: None }
+        Self { id: id.into(), event_type, visibility, accepted_at, at, expires_at: None, published_by: None }
     }
 
     pub(crate) fn key(&self) -> EventKey {
@@ -48,22 +49,31 @@ impl Waits {
         format!("{PATH}/{}", self.key())
     }
 
-    /// Makes it wait, as the dispatcher does, and says so.
-    pub(crate) async fn hold(&self, world: &World) {
+    /// Its bytes as it was accepted.
+    pub(crate) fn payload(&self) -> String {
         let event = json!({
             "specversion": "1.0", "id": self.id, "source": SOURCE, "type": self.event_type,
             "intendeddeliverytime": self.at.to_string(), "data": {"patient": "secret", "n": 1.50},
         });
+        event.to_string()
+    }
+
+    /// Makes it wait, as the dispatcher does, and says so.
+    pub(crate) async fn hold(&self, world: &World) {
         let account = world.account.account.id;
         let due_subject = match self.visibility {
             Visibility::WorkQueue => subject::queue(account, Lane::High, self.event_type),
             visibility => subject::event(visibility, Lane::High, &site(), self.event_type),
         };
-        let meta =
-            Meta { intended_at: Some(self.at), expires_at: self.expires_at, ..Meta::new(site(), self.accepted_at) };
-        let payload = event.to_string().into();
+        let meta = Meta {
+            intended_at: Some(self.at),
+            expires_at: self.expires_at,
+            published_by: self.published_by,
+            ..Meta::new(site(), self.accepted_at)
+        };
+        let payload = self.payload().into();
         let held = Held { site: site(), key: self.key(), lane: Lane::High, payload, meta, trace: None, due_subject };
-        world.bus.publisher(StreamName::Work).publish(held.schedule(self.at, clock::now())).await.unwrap();
+        world.bus.schedules().hold(&held, self.at, clock::now()).await.unwrap();
         self.record(world).await;
     }
 
@@ -76,6 +86,7 @@ impl Waits {
             accepted_at: self.accepted_at,
             intended_at: Some(self.at),
             expires_at: self.expires_at,
+            published_by: self.published_by,
             routed_at: None,
             matched: Vec::new(),
             skipped: Vec::new(),
@@ -99,7 +110,16 @@ pub(crate) async fn ask_as(world: &World, account: &AccountWithKeys, method: &st
 }
 
 pub(crate) async fn patch(world: &World, path: &str, body: &Value) -> (StatusCode, Value) {
-    let request = world.to("PATCH", path).header("x-api-key", &world.account.primary_key);
+    patch_as(world, &world.account, path, body).await
+}
+
+pub(crate) async fn patch_as(
+    world: &World,
+    account: &AccountWithKeys,
+    path: &str,
+    body: &Value,
+) -> (StatusCode, Value) {
+    let request = world.to("PATCH", path).header("x-api-key", &account.primary_key);
     answer(request.header("content-type", "application/merge-patch+json").body(body.to_string())).await
 }
 
@@ -117,7 +137,7 @@ pub(crate) async fn listed(world: &World, query: &str) -> Vec<String> {
 
 /// Waits until so many events are recorded as held.
 pub(crate) async fn recorded(world: &World, count: usize) {
-    let filter = HeldFilter { site: site(), event_type: None, visibility: None, from: None, until: None };
+    let filter = HeldFilter { site: site(), event_type: None, visible_to: None, from: None, until: None };
     eventually(SOON, async || {
         let found = held(world.store.connection(), &filter, 20_000, None).await.unwrap().items.len();
         if found == count { Ok(()) } else { Err(found) }

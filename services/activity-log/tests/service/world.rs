@@ -55,6 +55,7 @@ pub(crate) fn routed_event(id: &str, accepted: i64) -> RoutedEvent {
         accepted_at: at(accepted),
         intended_at: None,
         expires_at: None,
+        published_by: None,
         routed_at: Some(at(accepted + 1)),
         changed_at: None,
         cancelled_at: None,

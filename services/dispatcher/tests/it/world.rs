@@ -65,7 +65,7 @@ impl World {
 
     /// Publishes an event as ingest would.
     pub(crate) async fn publish(&self, event: &EventBuilder) {
-        self.publish_as(event, |key| key.to_owned()).await;
+        self.publish_as(event, ToOwned::to_owned).await;
     }
 
     /// Publishes an event as ingest would, to a broker that does not remember its first publication.

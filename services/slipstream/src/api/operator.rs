@@ -39,6 +39,8 @@ struct Ignored {}
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Delivery {
+    pub(crate) id: String,
+    pub(crate) subscription: String,
     #[serde(default)]
     pub(crate) event_id: Option<String>,
     #[serde(default)]
@@ -53,6 +55,7 @@ pub(crate) struct Delivery {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Explained {
+    pub(crate) state: String,
     pub(crate) r#type: String,
     pub(crate) summary: String,
     pub(crate) matched: Vec<Delivery>,
@@ -62,7 +65,15 @@ pub(crate) struct Explained {
 /// Why a subscription does not receive an event.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct NotMatched {
+    pub(crate) subscription: String,
     pub(crate) reason: String,
+}
+
+/// Why an event was, or was not, delivered to a subscription.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Why {
+    pub(crate) verdict: String,
+    pub(crate) summary: String,
 }
 
 impl Api {
@@ -121,5 +132,26 @@ impl Api {
         let path = url.path_segments_mut().map_err(|()| anyhow::anyhow!("the base has no path"));
         path?.pop_if_empty().extend(["admin", "v1", "events", site, source, id]);
         self.operator(token, Method::GET, url, None).await
+    }
+
+    /// Makes a delivery that has ended again, under the same `webhook-id`.
+    pub(crate) async fn replay(&self, token: &str, delivery: &str) -> anyhow::Result<()> {
+        let url = format!("{}/admin/v1/deliveries/{delivery}/replay", self.base);
+        let replayed = self.operator::<Ignored>(token, Method::POST, url, None).await?;
+        replayed.context("there is no such delivery").map(drop)
+    }
+
+    /// Why an event was, or was not, delivered to a subscription.
+    pub(crate) async fn why(
+        &self,
+        token: &str,
+        site: &str,
+        (source, id): (&str, &str),
+        subscription: &str,
+    ) -> anyhow::Result<Why> {
+        let url = format!("{}/admin/v1/explain", self.base);
+        let query = [("site", site), ("source", source), ("id", id), ("subscription", subscription)];
+        let url = reqwest::Url::parse_with_params(&url, query).context("the base was a URL when it was given")?;
+        self.operator(token, Method::GET, url, None).await?.context("nothing is known of it")
     }
 }

@@ -24,6 +24,8 @@ const MOVED_SITE: &str = "spndklV";
 const SOON: Duration = Duration::from_secs(5);
 /// How far ahead the event lies that is to arrive later.
 const LATER: Duration = Duration::from_secs(2);
+/// And the one that is cancelled.
+const TOMORROW: Duration = Duration::from_hours(24);
 /// What the busy receiver asks for, and the retry schedule's first delay.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -49,7 +51,7 @@ pub(super) async fn play(running: &Running, timeline: &Timeline) -> anyhow::Resu
         Reply { status: StatusCode::SERVICE_UNAVAILABLE, retry_after_seconds: Some(RETRY_AFTER.as_secs() as u32) };
     let reception = Desk::open("reception", &[StatusCode::OK.into()], timeline).await?;
     let busy = Desk::open("busy", &[busy, StatusCode::OK.into()], timeline).await?;
-    let moved = Desk::open("moved", &[StatusCode::NOT_FOUND.into()], timeline).await?;
+    let moved = Desk::open("moved", &[StatusCode::NOT_FOUND.into(), StatusCode::OK.into()], timeline).await?;
     for (site, name, desk) in
         [(home, "reception", &reception), (BUSY_SITE, "busy", &busy), (MOVED_SITE, "moved", &moved)]
     {
@@ -78,6 +80,12 @@ pub(super) async fn play(running: &Running, timeline: &Timeline) -> anyhow::Resu
     moved.wait_for("refused", 1, SOON).await;
     stage.wait_for_state(MOVED_SITE, "refused", "failed").await;
 
+    Timeline::chapter("One for tomorrow, and a change of mind");
+    let tomorrow =
+        NewEvent { intended_delivery_time: Some(clock::now().after(TOMORROW)), ..letter("tomorrow", CREATED) };
+    stage.publish(home, Mode::Structured, &[tomorrow]).await?;
+    stage.cancel_scheduled(home, "tomorrow").await?;
+
     Timeline::chapter("One for later, one too late, one that is internal");
     let now = clock::now();
     let intended = now.after(LATER);
@@ -96,6 +104,12 @@ pub(super) async fn play(running: &Running, timeline: &Timeline) -> anyhow::Resu
     // The later event took 2 s, longer than the first delay of the retry schedule: a retry of the refused one would
     // have come by now.
     stage.check_counts(&expected, &[&reception, &busy, &moved]);
+
+    Timeline::chapter("Once more what was refused, and why for two of them");
+    stage.replay(MOVED_SITE, "refused").await?;
+    stage.check_replay(&moved.wait_for("refused", 2, SOON).await);
+    stage.check_why(MOVED_SITE, "refused", "delivered", "by a replay").await?;
+    stage.check_why(home, "internal", "not_delivered", "webhooks receive public events only").await?;
     Ok(())
 }
 

@@ -84,7 +84,10 @@ impl Parts {
 
 /// The handshake's settings, with a URL at which receivers of this machine can grant later, unless one is set. Others
 /// could not reach it, so a listener that is not on loopback has none by itself.
-fn reachable(mut handshake: registry::HandshakeConfig, address: SocketAddr) -> anyhow::Result<registry::HandshakeConfig> {
+fn reachable(
+    mut handshake: registry::HandshakeConfig,
+    address: SocketAddr,
+) -> anyhow::Result<registry::HandshakeConfig> {
     if handshake.callback_url.is_none() && address.ip().is_loopback() {
         handshake.callback_url = Some(registry::CallbackUrl::try_from(format!("http://{address}"))?);
     }

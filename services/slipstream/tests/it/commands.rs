@@ -10,7 +10,16 @@ use crate::support::{Home, LIMIT, run};
 async fn the_demo_passes() {
     let (status, output, error) = run(&["demo"]).await;
     assert!(status.success(), "{output}\n{error}");
-    for told in ["signature verified", "answered 503", "answered 404", "expiry_time", "visibility", "checks passed"] {
+    for told in [
+        "signature verified",
+        "answered 503",
+        "answered 404",
+        "expiry_time",
+        "visibility",
+        "cancelled",
+        "by a replay",
+        "checks passed",
+    ] {
         assert!(output.contains(told), "{told} is missing in:\n{output}");
     }
     assert!(!output.contains('\x1b'), "colours are for terminals");
@@ -56,6 +65,14 @@ async fn listening_subscribes_verifies_and_prints_what_arrives() {
         tokio::time::timeout(LIMIT, reading).await.unwrap_or_else(|_| panic!("`{text}` was not printed"))
     };
     wait_for("Listening at").await;
+    // It was asked whether it wants webhooks, and does: without that it would get one a second.
+    let (_, endpoints) = up.get("/admin/v1/endpoints").await;
+    let endpoint = &endpoints["items"][0];
+    assert_eq!(
+        (&endpoint["consent"]["state"], &endpoint["ratePerMinute"]),
+        (&"granted".into(), &().into()),
+        "{endpoint}"
+    );
     assert_eq!(up.publish("heard").await, 204);
     assert!(wait_for("communications.letter.created").await.ends_with("signature verified"));
     assert!(wait_for("  id ").await.ends_with(" heard"));

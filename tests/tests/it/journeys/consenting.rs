@@ -112,12 +112,14 @@ async fn a_receiver_may_agree_later_at_the_url_it_was_given(shape: Shape) {
     let refused = account.put_webhook(json!({ "Uri": receiver.url("/") })).await;
     assert!(refused.expect(424).json()["detail"].as_str().unwrap_or_default().contains("callback"), "{refused}");
     let callback = receiver.consents()[0].header("webhook-request-callback").to_owned();
-    assert!(!refused.to_string().contains(callback.rsplit('/').next().expect("it has a key")), "the key is the receiver's");
+    assert!(
+        !refused.to_string().contains(callback.rsplit('/').next().expect("it has a key")),
+        "the key is the receiver's"
+    );
 
     // As a stranger: the key is all there is. A rate that is none uses nothing up.
-    let grant = async |url: &str, rate: &str| {
-        account.send(account.http().post(url).header("webhook-allowed-rate", rate)).await
-    };
+    let grant =
+        async |url: &str, rate: &str| account.send(account.http().post(url).header("webhook-allowed-rate", rate)).await;
     grant(&callback, "soon").await.expect(400);
     account.send(account.http().head(&callback)).await.expect(405);
     assert_eq!(account.webhook_labels().await, ["state:pending-handshake"]);

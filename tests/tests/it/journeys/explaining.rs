@@ -59,8 +59,6 @@ async fn one_call_says_what_stands_between_an_event_and_a_subscription(shape: Sh
     why(&updated, &to_down, "not_delivered", Some("filter")).await;
     why(&never, &to_well, "unknown", Some("accepted")).await;
 
-    // Made well after the event was routed, so that nobody can doubt which was first.
-    tokio::time::sleep(Duration::from_secs(6)).await;
     let late = system.external().await;
     late.subscribe(receiver.url("/late")).await;
     let to_late = to(&late).await;

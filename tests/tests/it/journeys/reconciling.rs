@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use slipstream_core::delivery::DeliveryState;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
 use slipstream_test_support::builders::event;
 use slipstream_test_support::{Receiver, Reply, eventually};
-use slipstream_tests::api::{Reconciled, Totals};
+use slipstream_tests::api::{ByState, Reconciled, Totals};
 use slipstream_tests::{LIMIT, Shape, System};
 
 slipstream_tests::journeys![after_a_mixed_run_the_numbers_add_up_and_so_do_the_events];
@@ -69,6 +70,11 @@ async fn after_a_mixed_run_the_numbers_add_up_and_so_do_the_events(shape: Shape)
     system.operator.recorded(2, |it| it.attempt_count == 1 && it.next_attempt_at > Some(long)).await;
     leaving.unsubscribe().await.expect(204);
 
+    // What is made again is counted apart.
+    let recorded = system.operator.recorded(3, |it| it.state == DeliveryState::Succeeded).await;
+    let well = recorded.iter().find(|it| it.state == DeliveryState::Succeeded).expect("there are three");
+    system.operator.replay_delivery(&well.id).await.expect(202);
+
     // To three receivers each: three letters and the expired one. One of the letters to two more. The three exhausted
     // deliveries are told of by an internal event each, which nobody matches (issue 3, "Health").
     let expected = Totals {
@@ -82,15 +88,15 @@ async fn after_a_mixed_run_the_numbers_add_up_and_so_do_the_events(shape: Shape)
         waiting: 1 + 1,
         unmatched: 1 + 3,
         adds_up: true,
+        replays: ByState { succeeded: 1, ..ByState::default() },
     };
     let reconciled = eventually(LIMIT, async || {
         let reconciled = system.operator.reconcile(since, clock::now().after(Duration::from_secs(1))).await;
         if reconciled.complete && reconciled.totals == expected { Ok(reconciled) } else { Err(reconciled.totals) }
     })
     .await;
-    let sum = |it: &Totals| {
-        it.succeeded + it.failed + it.exhausted + it.expired + it.cancelled + it.waiting + it.unmatched
-    };
+    let sum =
+        |it: &Totals| it.succeeded + it.failed + it.exhausted + it.expired + it.cancelled + it.waiting + it.unmatched;
     assert_eq!(sum(&reconciled.totals), reconciled.totals.accepted);
     assert_eq!(reconciled.items.len() as u64, expected.events);
     let counts = counted(&reconciled);

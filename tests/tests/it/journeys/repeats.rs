@@ -71,7 +71,8 @@ async fn an_event_that_the_broker_has_forgotten_is_still_no_new_one(shape: Shape
 
     let bus = system.bus().await;
     let stored = bus.stored_event(1).await.expect("the broker answers").expect("it is kept");
-    let other_data = String::from_utf8(stored.payload.to_vec()).expect("an event is text").replace("Created", "Printing");
+    let other_data =
+        String::from_utf8(stored.payload.to_vec()).expect("an event is text").replace("Created", "Printing");
     assert_ne!(other_data.as_bytes(), stored.payload);
     let events = bus.publisher(StreamName::Events);
     for (number, payload) in [stored.payload.clone(), other_data.into()].into_iter().enumerate() {

@@ -1,5 +1,7 @@
 //! Delivering again (SPEC 4.1, 4.9): one delivery, one event to one subscription, many by filter.
 
+use std::time::Duration;
+
 use serde_json::json;
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_test_support::builders::{EventBuilder, event};
@@ -132,12 +134,11 @@ async fn many_deliveries_are_counted_first_and_then_made_again_as_a_job_that_can
     let steer = async |what: &str| operator.steer_replay(&job.id, what).await;
     let paused: ReplayJob = steer("pause").await.parsed(200);
     assert!(paused.published < FAILED as u64, "paused too late: {paused:?}");
-    // The chunk in hand may still be on its way; then it stands still, at 10 a second, for a second.
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-    let stands = operator.replay_job(&job.id).await.expect("it answers").published;
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    // In this time it would make ten; what it had in hand, a quarter of a second's worth, it may still finish.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let still = operator.replay_job(&job.id).await.expect("it answers");
-    assert_eq!((still.state.as_str(), still.published), ("paused", stands));
+    assert_eq!(still.state, "paused");
+    assert!(still.published <= paused.published + 4, "{paused:?} and then {still:?}");
     steer("resume").await.expect(200);
     let done = eventually(LIMIT, async || match operator.replay_job(&job.id).await {
         Some(job) if job.state == "finished" => Ok(job),

@@ -3,7 +3,7 @@
 use slipstream_core::config::EndpointState;
 use slipstream_core::ids::DeliveryId;
 
-use super::super::history::{AttemptMade, Changed};
+use super::super::history::{AttemptMade, Changed, HandedOut};
 use super::{Evidence, Invariant, extra};
 
 /// How long after a switch nothing acts on the old state any more, in milliseconds.
@@ -97,21 +97,28 @@ fn duplicates_are_bounded(evidence: &mut Evidence<'_>, delivery: DeliveryId) {
 
 /// N5: after a final answer was recorded, or a cancellation confirmed, nothing but what faults explain.
 ///
-/// What was in flight when the end was recorded (a lease ran out, and two had it), and a message that is handed out again
-/// after it (its acknowledgement was lost), may fail and then have retries: nobody who attempts can know that there was
-/// an end.
+/// A message that is handed out again after the end (its acknowledgement was lost), one that two had in hand (a lease ran
+/// out under somebody who was not dead but slow), and an attempt that was under way when another made the end, may fail
+/// once more and then have retries: nobody who attempts can know that there was an end.
 fn final_is_final(evidence: &mut Evidence<'_>, delivery: DeliveryId) {
     let attempts = &evidence.attempts[&delivery];
     let answered = attempts.iter().filter(|attempt| attempt.was_final()).filter_map(|attempt| attempt.recorded);
-    let cancelled = evidence.history.changed.iter().filter(|(_, it)| *it == Changed::DeliveryCancelled(delivery));
+    // Who cancels goes by their own clock, and only if that is right can they know that they came in time.
+    let clocks_are_right = evidence.settings.clock_error_max == 0;
+    let is_cancelled = |it: &Changed| clocks_are_right && *it == Changed::DeliveryCancelled(delivery);
+    let cancelled = evidence.history.changed.iter().filter(|(_, it)| is_cancelled(it));
     let ends = answered.chain(cancelled.map(|(at, _)| *at));
     let Some(end) = ends.min() else { return };
     let after = attempts.iter().filter(|attempt| attempt.started > end).count() as u64;
-    let handed_out = evidence.history.handed_out.values();
-    let again_after = handed_out.filter(|it| it.delivery == delivery && it.is_again && it.at > end).count() as u64;
+    let of_delivery = || evidence.history.handed_out.values().filter(|it| it.delivery == delivery);
+    let had_two_lives = |again: &HandedOut| {
+        let is_before = |it: &HandedOut| it.sequence == again.sequence && it.at < again.at;
+        of_delivery().any(|it| is_before(it) && it.let_go.is_none_or(|let_go| let_go >= again.at))
+    };
+    let lives = of_delivery().filter(|it| it.is_again && (it.at > end || had_two_lives(it))).count() as u64;
     let in_flight = |it: &&&AttemptMade| it.started <= end && it.ended.as_ref().is_some_and(|(ended, _)| *ended > end);
     let in_flight = attempts.iter().filter(in_flight).count() as u64;
-    let excused = evidence.excused(delivery) + 10 * (again_after + in_flight);
+    let excused = evidence.excused(delivery) + 10 * (lives + in_flight);
     evidence.require(Invariant::N5, after <= excused, || {
         format!("{delivery} was sent {after} times after its end, of which {excused} are explained")
     });

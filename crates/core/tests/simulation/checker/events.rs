@@ -55,12 +55,15 @@ fn an_event_is_accounted_for(evidence: &mut Evidence<'_>, acceptance: &Acceptanc
     let Acceptance { key, accepted_at, .. } = acceptance;
     let record = evidence.log.events.get(&(*key, *accepted_at));
     let (routed_at, cancelled_at) = record.map_or((None, None), |record| (record.routed_at, record.cancelled_at));
-    let has_deliveries = evidence.log.deliveries.values().any(|row| {
-        row.replay.is_none() && (row.key, row.accepted_at) == (*key, *accepted_at)
-    });
+    let has_deliveries = evidence
+        .log
+        .deliveries
+        .values()
+        .any(|row| row.replay.is_none() && (row.key, row.accepted_at) == (*key, *accepted_at));
     let changed = Changed::EventCancelled(*key, *accepted_at);
     if evidence.history.changed.iter().any(|(_, done)| *done == changed) {
-        let is_cancelled = cancelled_at.is_some() && !has_deliveries;
+        // The step that held it first may have been done again when the broker had forgotten it.
+        let is_cancelled = cancelled_at.is_some() && !has_deliveries || evidence.history.held_again.contains(key);
         evidence.require(Invariant::N5, is_cancelled, || format!("{key:?} was cancelled, and yet goes on: {record:?}"));
         return;
     }
@@ -71,7 +74,8 @@ fn an_event_is_accounted_for(evidence: &mut Evidence<'_>, acceptance: &Acceptanc
     }
     if routed_at.is_none() {
         let is_repeat = is_repeat(evidence, acceptance);
-        evidence.require(Invariant::N1, is_repeat, || format!("{key:?} accepted at {accepted_at} was lost: {record:?}"));
+        evidence
+            .require(Invariant::N1, is_repeat, || format!("{key:?} accepted at {accepted_at} was lost: {record:?}"));
         // It may not have been recognised at first, and then been when its routing was done again.
         let is_right = !has_deliveries || evidence.history.not_asked.contains(&(*key, *accepted_at));
         evidence.require(Invariant::N6, is_right, || format!("{key:?} is a repeat, and yet delivered"));
@@ -142,9 +146,9 @@ fn state_is_true(
         DeliveryState::Succeeded => status(is_taken),
         DeliveryState::Failed => status(|status| (400..500).contains(&status) && status != 429),
         DeliveryState::Exhausted => attempts.iter().any(|attempt| attempt.number() == 10),
-        DeliveryState::Expired => acceptance.is_some_and(|it| {
-            it.expires_at.is_some() || evidence.was_moved(it.key, it.accepted_at)
-        }),
+        DeliveryState::Expired => {
+            acceptance.is_some_and(|it| it.expires_at.is_some() || evidence.was_moved(it.key, it.accepted_at))
+        }
         DeliveryState::Cancelled => match reason {
             Some(Reason::CancelledByRequest) => {
                 evidence.history.attempted_changes.contains(&Changed::DeliveryCancelled(delivery))
@@ -153,7 +157,10 @@ fn state_is_true(
                 evidence.history.configured.iter().any(|it| matches!(it.state, Some(EndpointState::Disabled(_))))
                     || evidence.history.attempts.iter().any(|it| it.status() == Some(410))
             }
-            Some(Reason::SubscriptionRemoved) => evidence.history.configured.iter().any(|it| it.state.is_none()),
+            // Or who was frozen had not heard that it was made.
+            Some(Reason::SubscriptionRemoved) => {
+                evidence.settings.pauses > 0 || evidence.history.configured.iter().any(|it| it.state.is_none())
+            }
             _ => false,
         },
     }

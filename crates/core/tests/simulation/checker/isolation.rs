@@ -27,9 +27,12 @@ pub(super) fn check(evidence: &mut Evidence<'_>) {
 
 /// Whether nothing about a subscription explains a delay: a receiver that is well, no rate, no change.
 fn is_well(evidence: &Evidence<'_>, subscription: SubscriptionId) -> bool {
-    let is_unchanged = evidence.history.configured.iter().filter(|it| it.subscription == subscription).all(|it| {
-        it.state == Some(EndpointState::Active)
-    });
+    let is_unchanged = evidence
+        .history
+        .configured
+        .iter()
+        .filter(|it| it.subscription == subscription)
+        .all(|it| it.state == Some(EndpointState::Active));
     let is_unlimited = !evidence.history.limited.contains(&subscription);
     let receivers = evidence.world.receivers.borrow();
     is_unchanged && is_unlimited && receivers.get(&subscription).is_some_and(super::super::receiver::Receiver::is_well)

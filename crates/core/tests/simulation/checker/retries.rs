@@ -7,18 +7,8 @@ const SECOND: i64 = 1000;
 const MINUTE: i64 = 60 * SECOND;
 const HOUR: i64 = 60 * MINUTE;
 /// SPEC 4.3: the delays before attempts 1 to 10, in milliseconds.
-const TABLE: [i64; 10] = [
-    0,
-    5 * SECOND,
-    5 * MINUTE,
-    30 * MINUTE,
-    2 * HOUR,
-    5 * HOUR,
-    10 * HOUR,
-    14 * HOUR,
-    20 * HOUR,
-    24 * HOUR,
-];
+const TABLE: [i64; 10] =
+    [0, 5 * SECOND, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR];
 /// How late a schedule fires, what a place in the endpoint's own queue may cost, and the way there.
 const LATE_MAX: i64 = 250 + 2 * 30_000 + 500;
 

@@ -11,7 +11,7 @@ use slipstream_core::ids::SubscriptionId;
 use slipstream_core::timestamp::Timestamp;
 
 use super::super::chance::Chance;
-use super::super::message::{ConsumerName, Outgoing, Payload, PublishError, Subject};
+use super::super::message::{ConsumerName, Outgoing, Payload, Place, PublishError, Subject};
 use super::super::mutation::Mutation;
 use super::super::node::REPEAT_PAUSE;
 use super::super::receiver::{self, Request};
@@ -26,6 +26,9 @@ const UNKNOWN_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long a delivery may have been in hand when its attempt starts, in milliseconds: two thirds of its lease.
 const STALE_AFTER: i64 = ConsumerName::Deliver.lease() * 2 / 3;
 
+/// How long before it is due a schedule is not replaced: what a publish takes, and twice what clocks may be off.
+const ABOUT_TO_FIRE: Duration = Duration::from_secs(11);
+
 impl Dispatcher {
     /// Attempts `work` and then whatever waits at the same endpoint, until nothing does.
     pub(super) async fn work_off(&self, work: Work) {
@@ -38,7 +41,10 @@ impl Dispatcher {
                     self.endpoints.finished(&self.node, subscription, took)
                 }
                 Next::Park(work, park) => {
-                    self.park(&work, park).await;
+                    // What has been in hand too long is handed out again anyway, here or elsewhere.
+                    if self.node.monotonic() - work.taken_at <= STALE_AFTER {
+                        self.park(&work, park).await;
+                    }
                     self.endpoints.next_at(&self.node, subscription)
                 }
                 Next::Nothing => return,
@@ -49,14 +55,6 @@ impl Dispatcher {
     /// Makes one attempt if the gate is open, and settles the delivery either way. How long the request took.
     pub(super) async fn attempt(&self, work: &Work) -> Option<Duration> {
         let world = &self.node.world;
-        if work.message.is_again
-            && !world.is(Mutation::AttemptWhatMovedOn)
-            && self.waiting(work).await.is_some_and(|waiting| step_of(&waiting.meta) > step_of(&work.meta))
-        {
-            // An earlier life of this step did all of it and died before it could say so.
-            self.node.acknowledge(&work.message).await;
-            return None;
-        }
         if self.node.monotonic() - work.taken_at > STALE_AFTER && !world.is(Mutation::IgnoreLease) {
             return None; // the server hands it out again, here or elsewhere; two at once must not be
         }
@@ -73,7 +71,7 @@ impl Dispatcher {
         let open = match self.gate(subscription.map(AsRef::as_ref), &work.meta) {
             Gate::End(state, reason) => Err((state, reason)),
             Gate::Wait(until) => {
-                self.park(work, Park { at: until, reason: None }).await;
+                self.park(work, Park { at: until, reason: None, keeps_place: false }).await;
                 return None;
             }
             Gate::Open => subscription
@@ -97,7 +95,7 @@ impl Dispatcher {
         Some(took)
     }
 
-    fn gate(&self, subscription: Option<&Subscription>, meta: &Meta) -> Gate {
+    pub(super) fn gate(&self, subscription: Option<&Subscription>, meta: &Meta) -> Gate {
         let world = &self.node.world;
         let mut meta = meta.clone();
         if world.is(Mutation::IgnoreExpiryTime) {
@@ -146,8 +144,7 @@ impl Dispatcher {
         let number = work.meta.attempt;
         let ended_at = started_at.after(took);
         let attempted = Attempted { number, answer: &answer, ended_at };
-        let (next, slow) =
-            after_attempt(subscription.surface, &self.schedule, attempted, world.chance(Chance::share));
+        let (next, slow) = after_attempt(subscription.surface, &self.schedule, attempted, world.chance(Chance::share));
         let next = self.mutated(next, number, ended_at);
         if let Some(asked) = slow {
             self.endpoints.slow(subscription.id, asked, started_at, ended_at);
@@ -162,7 +159,7 @@ impl Dispatcher {
             response: None,
         };
         if let Some(change) = change {
-            self.tell_once(subscription, change).await;
+            self.tell_once(subscription, change, started_at).await;
         }
         if world.is(Mutation::AcknowledgeBeforeOutcome) {
             self.node.acknowledge(&work.message).await;
@@ -172,8 +169,9 @@ impl Dispatcher {
                 if disable {
                     self.endpoints.gone(subscription.id, subscription.revision);
                     let gone = EndpointChange::Disabled(DisabledReason::Gone);
-                    self.node.publish_surely(self.endpoint_changed(subscription, gone)).await;
+                    self.node.publish_surely(endpoint_changed(subscription, gone, started_at)).await;
                 }
+                self.end_other_lives(work).await;
                 let outcome = work.attempted(state, reason, attempt, self.node.now());
                 self.record(work.subscription, outcome).await;
                 self.node.acknowledge(&work.message).await;
@@ -182,6 +180,11 @@ impl Dispatcher {
                 let outcome = work.attempted(DeliveryState::RetryWait, None, attempt, self.node.now());
                 let outcome = Outcome { next_attempt_at: Some(at), ..outcome };
                 let meta = Meta { attempt: number + 1, parked: 0, has_place: false, ..work.meta.clone() };
+                if self.is_overdue(work) {
+                    // It has been handed out again meanwhile: that life of it decides what follows.
+                    self.record(work.subscription, outcome).await;
+                    return;
+                }
                 if world.is(Mutation::ScheduleBeforeRecord) {
                     self.schedule_again(work, meta, at).await;
                     self.record(work.subscription, outcome).await;
@@ -192,6 +195,20 @@ impl Dispatcher {
                 self.node.acknowledge(&work.message).await;
             }
         }
+    }
+
+    /// Takes away what another life of a delivery may have scheduled: one before this, or one after its lease ran out.
+    async fn end_other_lives(&self, work: &Work) {
+        let world = &self.node.world;
+        if (work.message.is_again || self.is_overdue(work)) && !world.is(Mutation::LeaveOtherLife) {
+            self.node.step().await;
+            world.broker.borrow_mut().purge(Place::Waiting(work.subscription, work.place(world)));
+        }
+    }
+
+    /// Whether its lease has run out.
+    fn is_overdue(&self, work: &Work) -> bool {
+        self.node.monotonic() - work.taken_at > ConsumerName::Deliver.lease()
     }
 
     fn mutated(&self, next: delivery::Next, number: u32, ended_at: Timestamp) -> delivery::Next {
@@ -211,7 +228,8 @@ impl Dispatcher {
     /// Puts a delivery off without an attempt.
     pub(super) async fn park(&self, work: &Work, park: Park) {
         let world = &self.node.world;
-        let mut meta = Meta { parked: work.meta.parked.saturating_add(1), ..work.meta.clone() };
+        let (parked, has_place) = (work.meta.parked.saturating_add(1), park.keeps_place);
+        let mut meta = Meta { parked, has_place, ..work.meta.clone() };
         if world.is(Mutation::ForgetAttemptAtPark) {
             meta.attempt = 1;
         }
@@ -237,6 +255,11 @@ impl Dispatcher {
                 Err(PublishError::Unanswered) => self.node.sleep(REPEAT_PAUSE).await,
                 Err(PublishError::Superseded) => match self.waiting(work).await {
                     Some(waiting) if step_of(&waiting.meta) >= step_of(&meta) => return,
+                    // The server may have read it already, and would purge ours with it.
+                    Some(waiting) if waiting.due_at() < self.node.now().after(ABOUT_TO_FIRE) => {
+                        self.node.sleep(REPEAT_PAUSE).await;
+                        last = 0;
+                    }
                     waiting => last = waiting.map_or(0, |waiting| waiting.sequence()),
                 },
             }
@@ -256,16 +279,17 @@ impl Dispatcher {
     }
 
     /// Tells the registry how an endpoint does. If that fails, the next attempt tells it.
-    async fn tell_once(&self, subscription: &Subscription, change: EndpointChange) {
-        if self.node.publish(self.endpoint_changed(subscription, change)).await.is_err() {
+    async fn tell_once(&self, subscription: &Subscription, change: EndpointChange, seen_at: Timestamp) {
+        if self.node.publish(endpoint_changed(subscription, change, seen_at)).await.is_err() {
             self.endpoints.not_told(subscription.id);
         }
     }
+}
 
-    fn endpoint_changed(&self, subscription: &Subscription, change: EndpointChange) -> Outgoing {
-        let changed = EndpointChanged { subscription: subscription.id, at: self.node.now(), change };
-        Outgoing::new(Subject::Endpoint, Payload::Endpoint(changed))
-    }
+/// `seen_at` is when the attempt started that says so: what people changed since is about another receiver.
+fn endpoint_changed(subscription: &Subscription, change: EndpointChange, seen_at: Timestamp) -> Outgoing {
+    let changed = EndpointChanged { subscription: subscription.id, at: seen_at, change };
+    Outgoing::new(Subject::Endpoint, Payload::Endpoint(changed))
 }
 
 /// How far a delivery is.

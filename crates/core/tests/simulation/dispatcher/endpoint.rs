@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use slipstream_core::breaker::{Breaker, Permit};
@@ -80,13 +79,15 @@ pub(crate) enum Next {
 pub(crate) struct Park {
     pub(crate) at: Timestamp,
     pub(crate) reason: Option<Reason>,
+    /// Whether it waits for its place in the endpoint's rate.
+    pub(crate) keeps_place: bool,
 }
 
 impl Park {
     /// Up to a fifth of the wait later than `until`.
     pub(crate) fn until(node: &Node, until: Timestamp, now: Timestamp, reason: Option<Reason>) -> Self {
         let share = node.world.chance(Chance::share);
-        Self { at: until.after(until.since(now).mul_f64(0.2 * share)), reason }
+        Self { at: until.after(until.since(now).mul_f64(0.2 * share)), reason, keeps_place: false }
     }
 }
 
@@ -109,13 +110,8 @@ impl Endpoints {
     }
 
     /// Decides what happens to a delivery that came due.
-    pub(crate) fn admit(
-        &self,
-        node: &Node,
-        mut work: Work,
-        known: impl FnOnce(SubscriptionId) -> Option<Arc<Subscription>>,
-    ) -> Admission {
-        let Some(subscription) = known(work.subscription) else { return Admission::Start(Box::new(work), false) };
+    pub(crate) fn admit(&self, node: &Node, work: Work, known: Option<&Subscription>) -> Admission {
+        let Some(subscription) = known else { return Admission::Start(Box::new(work), false) };
         let now = node.now();
         self.with(subscription.id, |endpoint| {
             let own = subscription.limits.in_flight_max.map_or(usize::MAX, |max| max as usize);
@@ -128,7 +124,7 @@ impl Endpoints {
                 }
             };
             if let Some(rate) = subscription.rate_per_minute()
-                && let Some(park) = endpoint.pace(node, &mut work, rate, self.sharers, now)
+                && let Some(park) = endpoint.pace(node, &work, rate, self.sharers, now)
             {
                 return Admission::Park(Box::new(work), park);
             }
@@ -275,20 +271,14 @@ impl Endpoint {
     }
 
     /// Asks for a place in the endpoint's rate, unless `work` has one; none if it is now.
-    fn pace(&mut self, node: &Node, work: &mut Work, rate: u32, sharers: usize, now: Timestamp) -> Option<Park> {
+    fn pace(&mut self, node: &Node, work: &Work, rate: u32, sharers: usize, now: Timestamp) -> Option<Park> {
         if work.meta.has_place {
             return None;
         }
         let reason = Some(Reason::RateLimited);
-        match self.pace.take(rate, sharers, now) {
-            Place::Now => {
-                work.meta.has_place = true;
-                None
-            }
-            Place::At(at) => {
-                work.meta.has_place = true;
-                Some(Park { at, reason })
-            }
+        match self.pace.take(work.lane, rate, sharers, now) {
+            Place::Now => None,
+            Place::At(at) => Some(Park { at, reason, keeps_place: true }),
             Place::NotWithin(wait) => Some(Park::until(node, now.after(wait), now, reason)),
         }
     }

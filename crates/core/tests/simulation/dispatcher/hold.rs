@@ -2,32 +2,40 @@
 
 use std::rc::Rc;
 
-use slipstream_core::contract::RoutedEvent;
+use slipstream_core::contract::{RoutedEvent, SeenQuestion};
 use slipstream_core::event::envelope::Envelope;
-use slipstream_core::ids::{EventKey, content_hash};
+use slipstream_core::ids::{EventKey, content_hash, id_hash};
 use slipstream_core::lane::Visibility;
 use slipstream_core::timestamp::Timestamp;
 
 use super::super::message::{Message, Outgoing, Payload, Place, PublishError, StreamName, Subject};
 use super::super::mutation::Mutation;
-use super::super::schedules::{Held, due_id};
+use super::super::schedules::{self, Held, Holding, due_id};
 use super::Dispatcher;
 use super::route::describe;
 
 impl Dispatcher {
     /// An event whose time is ahead, or a change of one: becomes a schedule, is due at once, or ends.
     pub(super) async fn hold(&self, message: &Message) -> Result<(), PublishError> {
-        let Some(held) = read(message) else { return Ok(()) };
-        if self.is_repeat(&held).await {
+        let Some((held, question)) = read(message) else { return Ok(()) };
+        // A change of an event is not a repeat of it.
+        if held.meta.generation == 0 && self.look(&[question]).await.is_repeat(&question) {
             return Ok(());
         }
         let now = self.node.now();
+        // Handed out once more, it may be older than what has been made of the event since.
+        if message.is_again && schedules::has_later_generation(&self.node, &held).await {
+            return Ok(());
+        }
         if held.meta.cancelled_at.is_some() {
             self.forget(&held).await;
         } else if let Some(intended_at) = held.meta.intended_at.filter(|at| *at > now) {
             let room = held.meta.expires_at.map(|expires_at| expires_at.since(intended_at).as_millis() as i64 / 4);
             let share = self.node.world.chance(super::super::chance::Chance::share);
-            self.node.publish(held.schedule(spread(intended_at, now, room, share))).await?;
+            match schedules::hold(&self.node, &held, spread(intended_at, now, room, share)).await? {
+                Holding::Held => {}
+                Holding::Changed | Holding::Repeat => return Ok(()),
+            }
         } else {
             // Changed to a time that has passed: what it waited as is not needed any more.
             return self.make_due(&held, true).await;
@@ -37,24 +45,13 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Whether an earlier acceptance of the same event is held: that one stands (SPEC 4.7).
-    async fn is_repeat(&self, held: &Held) -> bool {
-        if self.node.world.is(Mutation::HoldRepeats) {
-            return false;
-        }
-        self.node.step().await;
-        let waiting = self.node.world.broker.borrow().waiting(Place::Held(held.key));
-        let other = waiting.and_then(|stored| stored.meta.as_ref().map(|meta| meta.accepted_at));
-        other.is_some_and(|other| other < held.meta.accepted_at)
-    }
-
     /// A held event that came due.
     pub(super) async fn release(&self, message: &Message) -> Result<(), PublishError> {
-        let Some(held) = read(message) else { return Ok(()) };
+        let Some((held, _)) = read(message) else { return Ok(()) };
         let is_early = held.meta.intended_at.filter(|intended_at| *intended_at > self.node.now());
         if let Some(intended_at) = is_early.filter(|_| !self.node.world.is(Mutation::FireEarly)) {
             // By our clock it is not yet time, whatever the server's says (N3).
-            self.node.publish(held.schedule_again(intended_at)).await?;
+            schedules::hold(&self.node, &held, intended_at).await?;
             return Ok(());
         }
         self.make_due(&held, false).await
@@ -63,7 +60,8 @@ impl Dispatcher {
     /// Publishes a held event to where it goes when it is due, unless its generation has ended otherwise.
     async fn make_due(&self, held: &Held, was_moved: bool) -> Result<(), PublishError> {
         let due = held.message(held.due_subject.clone()).id(due_id(&held.key, held.meta.generation));
-        let due = if self.node.world.is(Mutation::IgnoreCancelledGeneration) { Outgoing { id: None, ..due } } else { due };
+        let due =
+            if self.node.world.is(Mutation::IgnoreCancelledGeneration) { Outgoing { id: None, ..due } } else { due };
         let ack = self.node.publish(due).await?;
         if ack.duplicate && self.has_changed(held, ack.sequence).await? {
             return Ok(());
@@ -75,17 +73,19 @@ impl Dispatcher {
     }
 
     /// Whether what stands at `sequence` under this generation's id is a change that ended it. If so, makes sure that the
-    /// changed event waits: the firing that brought us here may have purged its schedule.
+    /// changed event waits, or is due if its time has passed meanwhile: the firing that brought us here may have purged
+    /// its schedule.
     async fn has_changed(&self, held: &Held, sequence: u64) -> Result<bool, PublishError> {
         self.node.step().await;
         let stored = self.node.world.broker.borrow().get(StreamName::Events, sequence);
         let later = stored.filter(|stored| matches!(stored.subject, Subject::Later(..)));
         let Some(next) = later.and_then(|stored| Held::read(&stored, held.key)) else { return Ok(false) };
         let now = self.node.now();
-        if next.meta.cancelled_at.is_none()
-            && let Some(intended_at) = next.meta.intended_at.filter(|at| *at > now)
-        {
-            self.node.publish(next.schedule_again(intended_at)).await?;
+        match next.meta.intended_at.filter(|at| *at > now) {
+            _ if next.meta.cancelled_at.is_some() => {}
+            Some(intended_at) => drop(schedules::hold(&self.node, &next, intended_at).await?),
+            None if self.node.world.is(Mutation::ForgetSecondChange) => {}
+            None => Box::pin(self.make_due(&next, false)).await?,
         }
         Ok(true)
     }
@@ -97,11 +97,13 @@ impl Dispatcher {
     }
 }
 
-fn read(message: &Message) -> Option<Held> {
+fn read(message: &Message) -> Option<(Held, SeenQuestion)> {
     let bytes = message.stored.payload.bytes();
     let envelope = Envelope::read(&bytes).ok()?;
-    let site = &message.stored.meta.as_ref()?.site;
-    Held::read(&message.stored, EventKey::new(site, &envelope.source, &envelope.id))
+    let meta = message.stored.meta.as_ref()?;
+    let key = EventKey::new(&meta.site, &envelope.source, &envelope.id);
+    let question = SeenQuestion { key, id_hash: id_hash(&envelope.id), accepted_at: meta.accepted_at };
+    Some((Held::read(&message.stored, key)?, question))
 }
 
 fn record(held: &Held) -> Option<RoutedEvent> {

@@ -1,12 +1,11 @@
 //! Route: an event that is due becomes one delivery per matching subscription, as `route.rs` of the dispatcher.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use slipstream_core::contract::{Matched, Meta, RoutedEvent, SKIPPED_MAX, Skipped};
+use slipstream_core::contract::{Matched, Meta, RoutedEvent, SKIPPED_MAX, SeenQuestion, Skipped};
 use slipstream_core::event::envelope::Envelope;
-use slipstream_core::ids::{DeliveryId, EventKey, content_hash};
+use slipstream_core::ids::{DeliveryId, EventKey, content_hash, id_hash};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::matching::{Candidate, MatchIndex};
 use slipstream_core::slug::Slug;
@@ -15,6 +14,7 @@ use slipstream_core::timestamp::Timestamp;
 use super::super::message::{ConsumerName, Message, Outgoing, Payload, Stored, Subject};
 use super::super::mutation::Mutation;
 use super::Dispatcher;
+use super::seen::FirstSeen;
 
 /// Routes for ever, several batches at once.
 pub(super) async fn run(dispatcher: Rc<Dispatcher>) {
@@ -37,8 +37,8 @@ impl Dispatcher {
         let bytes: Vec<_> = batch.iter().map(|message| message.stored.payload.bytes()).collect();
         let events: Vec<_> =
             batch.iter().zip(&bytes).filter_map(|(message, bytes)| Event::read(&message.stored, bytes)).collect();
-        let repeats = self.repeats(&events).await;
-        let plan = plan(&events, &repeats, &self.index(), self.node.now());
+        let seen = self.look(&events.iter().map(Event::question).collect::<Vec<_>>()).await;
+        let plan = plan(&events, &seen, &self.index(), self.node.now());
         // All of one kind go at once, and any of them may be durable first. The records come after the deliveries: none
         // is to name one that a crash has kept from being made, and a change of the configuration from being made then.
         let kinds = if world.is(Mutation::RecordBeforeDeliveries) { [plan.1, plan.0] } else { [plan.0, plan.1] };
@@ -55,14 +55,14 @@ impl Dispatcher {
 }
 
 /// An event of a batch, as far as routing reads it.
-pub(super) struct Event<'a> {
-    pub(super) stored: &'a Stored,
-    pub(super) envelope: Envelope<'a>,
-    pub(super) meta: &'a Meta,
+struct Event<'a> {
+    stored: &'a Stored,
+    envelope: Envelope<'a>,
+    meta: &'a Meta,
     visibility: Visibility,
     lane: Lane,
     site: &'a Slug,
-    pub(super) key: EventKey,
+    key: EventKey,
 }
 
 impl<'a> Event<'a> {
@@ -73,24 +73,30 @@ impl<'a> Event<'a> {
         let meta = stored.meta.as_ref()?;
         Some(Self { stored, envelope, meta, visibility: *visibility, lane: *lane, site, key })
     }
+
+    /// The question whether it was seen before.
+    fn question(&self) -> SeenQuestion {
+        SeenQuestion { key: self.key, id_hash: id_hash(&self.envelope.id), accepted_at: self.meta.accepted_at }
+    }
 }
 
 /// Everything that routing a batch publishes: deliveries, and records.
 fn plan(
     events: &[Event<'_>],
-    repeats: &BTreeSet<EventKey>,
+    seen: &FirstSeen,
     index: &MatchIndex,
     now: Timestamp,
 ) -> (Vec<Outgoing>, Vec<Outgoing>) {
     let (mut deliveries, mut records) = (Vec::new(), Vec::new());
-    for event in events.iter().filter(|event| !repeats.contains(&event.key)) {
+    for event in events.iter().filter(|event| !seen.is_repeat(&event.question())) {
         let Event { stored, envelope, meta, visibility, lane, site, key } = event;
         let candidate = Candidate { site, event_type: &envelope.event_type, visibility: *visibility };
         let mut matched = Vec::new();
         for subscription in index.matching(candidate) {
             let delivery = DeliveryId::derive(meta.accepted_at, subscription.id, key);
             matched.push(Matched { delivery, subscription: subscription.id, surface: subscription.surface });
-            let meta = Meta { attempt: 1, parked: 0, generation: 0, changed_at: None, ..(*meta).clone() };
+            let meta =
+                Meta { published_by: None, attempt: 1, parked: 0, generation: 0, changed_at: None, ..(*meta).clone() };
             let subject = Subject::Delivery(*lane, subscription.id, *key);
             deliveries.push(Outgoing::new(subject, stored.payload.clone()).id(delivery.to_string()).meta(meta));
         }
@@ -126,6 +132,7 @@ pub(super) fn describe(
         accepted_at: meta.accepted_at,
         intended_at: meta.intended_at,
         expires_at: meta.expires_at,
+        published_by: meta.published_by,
         routed_at: None,
         changed_at: meta.changed_at,
         cancelled_at: meta.cancelled_at,

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use http::StatusCode;
 use slipstream_core::timestamp::Timestamp;
 
@@ -9,7 +10,7 @@ use super::super::desk::{Desk, Seen};
 use super::super::table;
 use super::super::timeline::Timeline;
 use super::{RETRY_AFTER, SOON, SOURCE};
-use crate::api::{Api, Delivery, Explained};
+use crate::api::{Api, Delivery, Explained, Why};
 use crate::console::say;
 use crate::credentials::Running;
 
@@ -63,6 +64,84 @@ impl Stage<'_> {
             seen.len() == 1 && seen[0].verified && arrived >= Some(intended),
             format_args!("the event for later came not before its intendeddeliverytime ({late} ms after it)"),
         );
+    }
+
+    /// Cancels an event that waits, as soon as it is listed.
+    ///
+    /// # Errors
+    /// When the API refuses.
+    pub(super) async fn cancel_scheduled(&self, site: &str, id: &str) -> anyhow::Result<()> {
+        let (api, key) = (self.api, self.running.api_key.as_str());
+        let deadline = Instant::now() + SOON;
+        let listed = loop {
+            let listed = api.scheduled(site, key).await?.into_iter().find(|it| it.id == id);
+            if listed.is_some() || Instant::now() >= deadline {
+                break listed;
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        };
+        self.timeline.check(listed.is_some(), format_args!("{id} is listed among the scheduled events"));
+        let Some(listed) = listed else { return Ok(()) };
+        api.cancel_scheduled(site, key, &listed.key).await?;
+        self.timeline.note("cancelled", None, format_args!("{id:<18} before it came due"));
+        let left = api.scheduled(site, key).await?;
+        let is_cancelled = |it: &Explained| it.state == "cancelled" && it.matched.is_empty();
+        let recorded = self.wait_for(site, id, is_cancelled).await;
+        self.timeline.check(
+            left.is_empty() && recorded.as_ref().is_some_and(is_cancelled),
+            format_args!("{id} is cancelled for good: nothing is scheduled any more, and nobody receives it"),
+        );
+        Ok(())
+    }
+
+    /// Makes the event's one delivery again.
+    ///
+    /// # Errors
+    /// When the API refuses, or there is none.
+    pub(super) async fn replay(&self, site: &str, id: &str) -> anyhow::Result<()> {
+        let found = self.wait_for(site, id, |it| !it.matched.is_empty()).await;
+        let delivery = found.and_then(|it| it.matched.into_iter().next()).context("there is nothing to replay")?;
+        self.timeline.note("replaying", None, format_args!("{id:<18} as an operator"));
+        self.api.replay(&self.running.operator_token, &delivery.id).await
+    }
+
+    /// The 404, and the same webhook again, which is taken now.
+    pub(super) fn check_replay(&self, seen: &[Seen]) {
+        let holds = match seen {
+            [refused, again] => {
+                refused.answered == StatusCode::NOT_FOUND
+                    && again.answered == StatusCode::OK
+                    && refused.webhook_id == again.webhook_id
+                    && again.verified
+            }
+            _ => false,
+        };
+        self.timeline.check(holds, "the replay came once, with the webhook-id that was refused before, and was taken");
+    }
+
+    /// Asks why an event was, or was not, delivered to the one subscription of its site, and says so.
+    ///
+    /// # Errors
+    /// When the API does not answer.
+    pub(super) async fn check_why(&self, site: &str, id: &str, verdict: &str, because: &str) -> anyhow::Result<()> {
+        let found = self.wait_for(site, id, |it| !it.matched.is_empty() || !it.not_matched.is_empty()).await;
+        let found = found.context("nothing is recorded of it")?;
+        let matched = found.matched.first().map(|it| &it.subscription);
+        let subscription = matched.or(found.not_matched.first().map(|it| &it.subscription));
+        let subscription = subscription.context("the site has no subscription")?;
+        let deadline = Instant::now() + SOON;
+        let why = loop {
+            let why = self.api.why(&self.running.operator_token, site, (SOURCE, id), subscription).await?;
+            if why.verdict == verdict || Instant::now() >= deadline {
+                break why;
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        };
+        let Why { verdict: told, summary } = &why;
+        self.timeline.note("asked why", None, format_args!("{id:<18} {summary}"));
+        let holds = told == verdict && summary.contains(because);
+        self.timeline.check(holds, format_args!("one call says of {id}: {verdict}, {because}"));
+        Ok(())
     }
 
     /// Waits until the activity log has the event's one delivery in this state.

@@ -157,7 +157,7 @@ mod tests {
 
     fn check(body: &serde_json::Value) -> Result<Account, Vec<String>> {
         let pointers = |problem: Problem| problem.errors.into_iter().map(|error| error.pointer).collect::<Vec<_>>();
-        let body = crate::json::read::<NewAccount>(body.to_string().as_bytes()).map_err(pointers)?;
+        let body = slipstream_service::json::read::<NewAccount>(body.to_string().as_bytes()).map_err(pointers)?;
         let id = AccountId(uuid::Uuid::nil());
         body.check(id, KeyHash::of("a"), KeyHash::of("b")).map_err(pointers)
     }

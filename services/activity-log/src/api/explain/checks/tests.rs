@@ -53,6 +53,7 @@ impl Known {
             intended_at: None,
             expires_at: None,
             routed_at: Some(at(5000)),
+            published_by: None,
             changed_at: None,
             cancelled_at: None,
             sequence: Some(1),

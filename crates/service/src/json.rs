@@ -1,12 +1,14 @@
 //! Reading a JSON body strictly: UTF-8, no member twice, bounded depth, and every refusal names the place (SPEC 2.1,
-//! 2.2). Unknown members are ignored.
+//! 2.2; THREATS 7).
 //!
-//! A refusal never repeats what was sent: bodies hold secrets.
+//! Members that a type does not know are ignored, unless it denies them (`deny_unknown_fields`): then they are refused
+//! by name. A refusal never repeats a value that was sent: bodies hold secrets.
 
 mod object;
 
 use std::fmt;
 
+use http::{HeaderMap, header};
 use serde::Deserializer;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
@@ -15,10 +17,16 @@ use slipstream_core::event::is_json_content_type;
 use slipstream_core::limits::JSON_DEPTH_MAX;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 
-/// Refuses a `Content-Type` that is not JSON in UTF-8.
-pub(crate) fn check_content_type(content_type: Option<&str>) -> Result<(), Problem> {
+/// Refuses a `Content-Type` that is not JSON, by name or by its suffix `+json`, in UTF-8.
+///
+/// # Errors
+/// 415 saying what is wanted.
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |detail| Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
-    let Some(content_type) = content_type else { return refuse("a Content-Type of application/json is required") };
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
+        return refuse("a Content-Type of application/json is required");
+    };
+    let content_type = content_type.to_str().unwrap_or_default();
     if !is_json_content_type(content_type) {
         return refuse("the Content-Type must be application/json");
     }
@@ -34,11 +42,12 @@ pub(crate) fn check_content_type(content_type: Option<&str>) -> Result<(), Probl
     }
 }
 
-/// Reads `body` as a `T`.
+/// Reads `body` as a `T`. A struct is an object: an array of its members in order is none.
 ///
 /// # Errors
-/// 400 with the pointer of the member that is wrong.
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+/// 400 with the JSON Pointer of the member that is wrong and the rule it breaks, or, if the body is not JSON, with the
+/// line and the column.
+pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let value = parse(body)?;
     serde_path_to_error::deserialize(object::ObjectsOnly(value)).map_err(|error| {
         let mut pointer = String::from("#");
@@ -70,13 +79,20 @@ fn explain(error: &str, pointer: &mut String) -> String {
         push_token(pointer, name);
         return "is required".to_owned();
     }
-    if let Some((_, expected)) = error.rsplit_once(", expected ") {
+    if let Some((found, expected)) = error.rsplit_once(", expected ") {
         return match expected {
+            known if found.starts_with("unknown field `") => {
+                format!("is not known here; known: {}", known.trim_start_matches("one of "))
+            }
+            "a map" => "must be an object".to_owned(),
             "a sequence" => "must be an array".to_owned(),
             "u32" => format!("must be a whole number from 0 to {}", u32::MAX),
             expected if expected.starts_with("struct ") => "must be an object".to_owned(),
             expected => format!("must be {expected}"),
         };
+    }
+    if error.starts_with("unknown field `") {
+        return "is not known here".to_owned();
     }
     if ["invalid ", "unknown "].iter().any(|start| error.starts_with(start)) {
         return "has a value that is not allowed here".to_owned();
@@ -212,8 +228,24 @@ mod tests {
         value: u32,
     }
 
+    /// A body that is refused with what it does not know.
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Closed {
+        #[serde(default)]
+        #[expect(dead_code, reason = "only reading is tested")]
+        a: bool,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only reading is tested")]
+        b: bool,
+    }
+
     fn refusal(body: &str) -> (String, String) {
-        let problem = read::<Body>(body.as_bytes()).unwrap_err();
+        refusal_of::<Body>(body)
+    }
+
+    fn refusal_of<T: DeserializeOwned + fmt::Debug>(body: &str) -> (String, String) {
+        let problem = read::<T>(body.as_bytes()).unwrap_err();
         assert_eq!(problem.kind, ProblemKind::BadRequest);
         match problem.errors.into_iter().next() {
             Some(error) => (error.pointer, error.detail.into_owned()),
@@ -225,6 +257,22 @@ mod tests {
     fn unknown_members_are_ignored_at_any_depth() {
         let body = read::<Body>(br#"{"Name":"a","List":[{"value":1,"x":{"y":[null]}}],"Other":-1.5}"#).unwrap();
         assert_eq!(body.list.len(), 1);
+    }
+
+    #[test]
+    fn a_type_that_denies_unknown_members_refuses_them_by_name() {
+        assert!(read::<Closed>(br#"{"a":true}"#).is_ok());
+        let refused = |pointer: &str, detail: &str| (pointer.to_owned(), detail.to_owned());
+        let unknown = "is not known here; known: `a` or `b`";
+        assert_eq!(refusal_of::<Closed>(r#"{"a":true,"c/d":1}"#), refused("#/c~1d", unknown));
+        assert_eq!(refusal_of::<Closed>(r#"{", expected x":1}"#), refused("#/%2C%20expected%20x", unknown));
+        assert_eq!(refusal_of::<Closed>(r#"{"a":true,"a":true}"#), refused("#/a", "stands twice in its object"));
+    }
+
+    #[test]
+    fn any_object_may_be_read_as_a_map() {
+        assert_eq!(read::<Map<String, Value>>(br#"{"a":[1,null]}"#).unwrap()["a"], serde_json::json!([1, null]));
+        assert_eq!(refusal_of::<Map<String, Value>>("[]"), ("#".to_owned(), "must be an object".to_owned()));
     }
 
     #[test]
@@ -278,13 +326,17 @@ mod tests {
 
     #[test]
     fn only_json_in_utf_8_is_read() {
+        let check = |text: &str| {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, text.parse().unwrap())]);
+            check_content_type(&headers)
+        };
         for fits in ["application/json", "APPLICATION/JSON; charset=UTF-8", "application/x+json;charset=\"us-ascii\""] {
-            assert_eq!(check_content_type(Some(fits)), Ok(()), "{fits}");
+            assert_eq!(check(fits), Ok(()), "{fits}");
         }
         for refused in ["", "text/plain", "application/jsonx", "application/json; charset=utf-16"] {
-            let problem = check_content_type(Some(refused)).unwrap_err();
+            let problem = check(refused).unwrap_err();
             assert_eq!(problem.kind, ProblemKind::UnsupportedMediaType, "{refused}");
         }
-        assert!(check_content_type(None).is_err());
+        assert!(check_content_type(&HeaderMap::new()).is_err());
     }
 }
