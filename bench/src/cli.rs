@@ -142,8 +142,9 @@ pub(crate) struct Lanes {
     /// Normal events that wait when each run of realtime events begins
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1000..=300_000))]
     pub(crate) waiting: u32,
-    /// How long the receiver takes for each delivery, in milliseconds; several are measured one after the other
-    #[arg(long, value_name = "MS", value_delimiter = ',', default_values_t = [0])]
+    /// How long the receiver takes for each delivery, in milliseconds; several are measured one after the other. With 5
+    /// what waits lasts for a minute; with 0 it is gone before the last run begins
+    #[arg(long, value_name = "MS", value_delimiter = ',', default_values_t = [5])]
     pub(crate) receiver_ms: Vec<u16>,
     /// Runs of each kind; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=20))]
