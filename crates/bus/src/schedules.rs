@@ -39,6 +39,11 @@ pub const CHANGE_BEFORE: Duration = Duration::from_secs(1);
 /// How much of that must be left when the change is acknowledged.
 const CERTAIN_BEFORE: Duration = Duration::from_millis(250);
 
+/// How soon a schedule has to be due that is rather waited for than replaced: what a clock may be off (THREATS 10), and
+/// what it takes to fire, twice.
+const FIRING_WITHIN: Duration = Duration::from_secs(11);
+const FIRING_LOOK_EVERY: Duration = Duration::from_millis(200);
+
 /// The id under which `EVENTS` takes the due event of a generation, or the change that ends it: whichever is first.
 pub fn due_id(key: &EventKey, generation: u32) -> String {
     if generation == 0 { format!("{key}.due") } else { format!("{key}.due.{generation}") }
@@ -311,7 +316,10 @@ impl Schedules {
         // What is held for the first time finds nothing in its place, as a rule.
         let mut last = 0;
         loop {
-            match self.work.publish(held.schedule(last, at, now)).await {
+            // A name of its own for each try, so that one that is repeated because its acknowledgement was lost does not
+            // hold again what has been cancelled meanwhile.
+            let id = format!("held.{:032x}", rand::random::<u128>());
+            match self.work.publish(held.schedule(last, at, now).id(&id)).await {
                 Ok(_) => return Ok(Holding::Held),
                 Err(PublishError::Superseded { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -330,7 +338,7 @@ impl Schedules {
     /// Has the server hand a delivery out again at `at`, in the place of an earlier attempt's schedule and never in that
     /// of a later one. False if a later one waits there: another life of this delivery has come further.
     ///
-    /// `again` makes the message, to be stored in the place of the message with the number that it gets.
+    /// `again` makes the message, to be stored in the place of the message with the number that it gets; `now` is a clock.
     ///
     /// # Errors
     /// See [`HoldError`]; it may wait all the same, and a repeat is harmless.
@@ -339,6 +347,7 @@ impl Schedules {
         subject: &Subject,
         (attempt, parked): (u32, u32),
         again: impl Fn(u64) -> Outgoing,
+        now: impl Fn() -> Timestamp,
     ) -> Result<bool, HoldError> {
         let mut last = 0;
         loop {
@@ -351,6 +360,11 @@ impl Schedules {
                 None => 0,
                 Some(there) if (there.meta.attempt, there.meta.parked) == (attempt, parked) => return Ok(true),
                 Some(there) if (there.meta.attempt, there.meta.parked) > (attempt, parked) => return Ok(false),
+                // The server may be about to fire it, and would purge ours with it: it comes due and is gone first.
+                Some(there) if there.due_at.since(now()) < FIRING_WITHIN => {
+                    tokio::time::sleep(FIRING_LOOK_EVERY).await;
+                    0
+                }
                 Some(there) => there.sequence,
             };
         }

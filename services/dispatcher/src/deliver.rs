@@ -86,6 +86,7 @@ pub(crate) async fn start(
         directory: directory.clone(),
         endpoints: Arc::clone(&endpoints),
         bus: bus.clone(),
+        bucket: bus.config_bucket().await?,
         schedules: bus.schedules(),
         dead_letters: bus.publisher(StreamName::DeadLetters),
         outcomes: outcomes.clone(),

@@ -13,6 +13,7 @@ use slipstream_core::timestamp::Timestamp;
 
 use super::message::{ConsumerName, Payload};
 use super::node::{ACTIVITY_LOG, Node};
+use super::world::World;
 
 /// How long a question waits for its answer, in milliseconds.
 const PATIENCE: i64 = 250;
@@ -166,16 +167,20 @@ pub(crate) async fn ask_seen(node: &Node, questions: &[SeenQuestion]) -> Option<
         node.sleep(PATIENCE).await;
         return None;
     }
-    let log = node.world.log.borrow();
+    let answers = answer(&node.world, questions);
+    node.step().await;
+    Some(answers)
+}
+
+fn answer(world: &World, questions: &[SeenQuestion]) -> Vec<SeenAnswer> {
+    let log = world.log.borrow();
     let mut answers = Vec::new();
     for question in questions {
         match log.seen(question) {
             Some(answer) => answers.push(answer),
             // It does not know of an earlier one, or does not know of it yet.
-            None => drop(node.world.history.borrow_mut().not_asked.insert((question.key, question.accepted_at))),
+            None => drop(world.history.borrow_mut().not_asked.insert((question.key, question.accepted_at))),
         }
     }
-    drop(log);
-    node.step().await;
-    Some(answers)
+    answers
 }

@@ -160,8 +160,6 @@ pub(crate) struct History {
     pub(crate) succeeded: BTreeSet<DeliveryId>,
     /// Steps stored again under an id that the broker had forgotten.
     pub(crate) beyond_window: BTreeMap<DeliveryId, u32>,
-    /// Held events that were held again because the broker had forgotten that they were.
-    pub(crate) held_again: BTreeSet<EventKey>,
     /// Events whose routing went on without asking for repeats, or before the log knew of the first one.
     pub(crate) not_asked: BTreeSet<(EventKey, Timestamp)>,
     /// When an event was published as due, by acceptance.
@@ -196,7 +194,6 @@ impl History {
                 }
             }
             (Subject::Waiting(_, delivery), _) if was_known => self.repeated(*delivery),
-            (Subject::Held(_, key), _) if was_known => drop(self.held_again.insert(*key)),
             (Subject::Outcomes, Payload::Outcome(_, outcome)) => self.stored_outcome(outcome, now),
             _ => {}
         }

@@ -42,10 +42,8 @@ pub(crate) enum Mutation {
     BreakerUsesAttempt,
     /// A cancelled delivery's schedule is taken away, and nobody told.
     CancelWithoutRecord,
-    /// A held event that was cancelled while it came due is published all the same.
+    /// What a cancelled event waits as is left to come due, and nobody looks whether its generation has ended.
     IgnoreCancelledGeneration,
-    /// An event that was changed twice waits as what the first change made of it, and that has ended.
-    ForgetSecondChange,
     /// A replay waits under the subject of the delivery it repeats.
     ReplayInPlaceOfOriginal,
     /// A late repeat that was not recognised waits under the subject of the delivery it repeats.
@@ -65,7 +63,7 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::AcknowledgeBeforeRouting,
         Self::RecordBeforeDeliveries,
         Self::AcknowledgeBeforeOutcome,
@@ -86,7 +84,6 @@ impl Mutation {
         Self::BreakerUsesAttempt,
         Self::CancelWithoutRecord,
         Self::IgnoreCancelledGeneration,
-        Self::ForgetSecondChange,
         Self::ReplayInPlaceOfOriginal,
         Self::RepeatInPlaceOfOriginal,
         Self::OlderInPlaceOfNewer,

@@ -134,10 +134,27 @@ fn answer(mood: Mood, chance: &mut Chance) -> (Answer, i64) {
 /// One HTTP exchange. Written into the history when it starts, whatever becomes of the sender.
 pub(crate) async fn call(node: &Node, request: Request<'_>) -> Answer {
     let world = Rc::clone(&node.world);
+    let delivery = request.work.delivery;
+    let (made, answer, took) = begin(node, request);
+    world.trace(|| format!("-> {delivery} attempt {} at {}", made.number(), made.subscription));
+    let index = {
+        let mut history = world.history.borrow_mut();
+        history.stats.attempts += 1;
+        history.attempts.push(made);
+        history.attempts.len() - 1
+    };
+    node.sleep(took).await;
+    world.trace(|| format!("<- {delivery} {:?} {:?}", answer.result, answer.retry_after));
+    world.history.borrow_mut().attempts[index].ended = Some((node.monotonic(), answer.clone()));
+    answer
+}
+
+/// The request as the receiver sees it, what it answers, and how long it takes over that.
+fn begin(node: &Node, request: Request<'_>) -> (AttemptMade, Answer, i64) {
     let (work, now) = (request.work, node.monotonic());
-    let receivers = world.receivers.borrow();
+    let receivers = node.world.receivers.borrow();
     let receiver = receivers.get(&work.subscription).expect("every subscription has a receiver");
-    let (answer, took) = world.chance(|chance| answer(receiver.mood(now), chance));
+    let (answer, took) = node.world.chance(|chance| answer(receiver.mood(now), chance));
     let made = AttemptMade {
         delivery: work.delivery,
         subscription: work.subscription,
@@ -153,16 +170,5 @@ pub(crate) async fn call(node: &Node, request: Request<'_>) -> Answer {
         body_hash: AttemptMade::body_hash(&request.body),
         webhook_id: request.webhook_id,
     };
-    drop(receivers);
-    world.trace(|| format!("-> {} attempt {} at {}", made.delivery, made.number(), made.subscription));
-    let index = {
-        let mut history = world.history.borrow_mut();
-        history.stats.attempts += 1;
-        history.attempts.push(made);
-        history.attempts.len() - 1
-    };
-    node.sleep(took).await;
-    world.trace(|| format!("<- {} {:?} {:?}", work.delivery, answer.result, answer.retry_after));
-    world.history.borrow_mut().attempts[index].ended = Some((node.monotonic(), answer.clone()));
-    answer
+    (made, answer, took)
 }

@@ -256,10 +256,8 @@ pub(crate) async fn run(node: Node) {
 fn look_again(world: &Rc<World>, id: SubscriptionId, millis: i64, looks: u32) {
     let next = Rc::clone(world);
     world.executor.after(millis, move || {
-        let degraded = match next.registry.borrow().rows.get(&id).map(|row| row.subscription.health) {
-            Some(Health::Degraded(since)) => since,
-            _ => return,
-        };
+        let health = next.registry.borrow().rows.get(&id).map(|row| row.subscription.health);
+        let Some(Health::Degraded(degraded)) = health else { return };
         let now = next.node(REGISTRY).now();
         let attempts = next.log.borrow().attempts_since(id, degraded);
         if now.as_millis() - degraded.as_millis() >= FAILING_FOR && attempts >= FAILING_ATTEMPTS {

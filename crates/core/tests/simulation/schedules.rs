@@ -103,13 +103,13 @@ pub(crate) enum Holding {
 /// Holds an event until `at`, in the place of an earlier generation of it and never in that of a later one.
 pub(crate) async fn hold(node: &Node, held: &Held, at: Timestamp) -> Result<Holding, PublishError> {
     let world = &node.world;
+    // A name of its own: a repeat after a lost acknowledgement is known as one, also when what it repeats was cancelled
+    // meanwhile, and another try to hold the event is not.
+    let name = world.chance(super::chance::Chance::number);
     let mut last = 0;
     loop {
-        let in_any_place = match held.meta.generation {
-            0 => world.is(Mutation::HoldRepeats),
-            _ => world.is(Mutation::ForgetSecondChange),
-        };
-        let schedule = held.schedule(at);
+        let in_any_place = held.meta.generation == 0 && world.is(Mutation::HoldRepeats);
+        let schedule = held.schedule(at).id(format!("held.{name:x}"));
         match node.publish(if in_any_place { schedule } else { schedule.expect_last(last) }).await {
             Ok(_) => return Ok(Holding::Held),
             Err(PublishError::Superseded) => {}
@@ -131,9 +131,8 @@ pub(crate) async fn hold(node: &Node, held: &Held, at: Timestamp) -> Result<Hold
 pub(crate) async fn has_later_generation(node: &Node, held: &Held) -> bool {
     node.step().await;
     let last = node.world.broker.borrow().last_later(&held.key);
-    last.and_then(|last| last.meta.clone()).is_some_and(|last| {
-        last.accepted_at == held.meta.accepted_at && last.generation > held.meta.generation
-    })
+    last.and_then(|last| last.meta.clone())
+        .is_some_and(|last| last.accepted_at == held.meta.accepted_at && last.generation > held.meta.generation)
 }
 
 /// Changes a held event; [`Replaced::Done`] means that it is durable and decided.

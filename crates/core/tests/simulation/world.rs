@@ -25,7 +25,7 @@ use super::{checker, people, publisher};
 /// When every world begins.
 pub(crate) const START: i64 = 1_772_443_800_000;
 /// Far more than a world needs; one that needs them does not come to rest.
-const EVENTS_MAX: u64 = 300_000;
+const EVENTS_MAX: u64 = 50_000;
 
 pub(crate) struct World {
     pub(crate) executor: Executor,

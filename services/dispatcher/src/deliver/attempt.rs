@@ -7,11 +7,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use metrics::{counter, histogram};
-use slipstream_bus::{Bus, Outgoing, Publisher, Schedules, subject};
+use slipstream_bus::{Bus, ConfigBucket, Outgoing, Publisher, Schedules, subject};
 use slipstream_core::answer::Answer;
 use slipstream_core::config::{Consent, DisabledReason, Subscription, Surface};
 use slipstream_core::contract::{self, EndpointChange, EndpointChanged, Meta};
 use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate};
+use slipstream_core::ids::SubscriptionId;
 use slipstream_core::retry::RetrySchedule;
 use slipstream_core::signing;
 use slipstream_core::timestamp::Timestamp;
@@ -40,6 +41,7 @@ pub(crate) struct Worker {
     pub(crate) directory: Directory,
     pub(crate) endpoints: Arc<Endpoints>,
     pub(crate) bus: Bus,
+    pub(crate) bucket: ConfigBucket,
     pub(crate) schedules: Schedules,
     pub(crate) dead_letters: Publisher,
     pub(crate) outcomes: Publisher,
@@ -118,12 +120,17 @@ impl Worker {
         let snapshot = self.directory.load();
         let subscription = snapshot.subscriptions().get(work.subscription);
         let is_cancelled = work.meta.cancelled_at.is_some();
-        if subscription.is_none() && !is_cancelled && work.meta.parked < UNKNOWN_LOOKS {
-            // Perhaps it is only new, and we have not heard of it.
-            let now = clock::now();
-            let park = Park::until(now.after(UNKNOWN_LOOK_EVERY), now, Some(Reason::SubscriptionRemoved));
+        if subscription.is_none() && !is_cancelled {
             drop(snapshot);
-            self.park(work, park).await;
+            // Perhaps it is only new, and we have not heard of it.
+            if work.meta.parked < UNKNOWN_LOOKS || self.is_there(work.subscription).await {
+                let now = clock::now();
+                let park = Park::until(now.after(UNKNOWN_LOOK_EVERY), now, Some(Reason::SubscriptionRemoved));
+                self.park(work, park).await;
+            } else {
+                let outcome = work.outcome(DeliveryState::Cancelled, Some(Reason::SubscriptionRemoved));
+                self.recorder.record_last((Surface::Slipstream, work.subscription), outcome, work.ack).await;
+            }
             return None;
         }
         let open = match gate(subscription.map(AsRef::as_ref), &work.meta, clock::now()) {
@@ -225,7 +232,7 @@ impl Worker {
                 if state != DeliveryState::Succeeded {
                     self.keep(&work).await;
                 }
-                if work.is_redelivered {
+                if work.is_redelivered || work.taken_at.elapsed() > self.lease {
                     self.end_other_lives(&work).await;
                 }
                 let outcome = work.attempted(state, reason, attempt);
@@ -253,6 +260,12 @@ impl Worker {
         if let Err(error) = self.dead_letters.publish(work.dead_letter()).await {
             tracing::warn!(delivery.id = %work.delivery, %error, "an event's bytes are not kept for a replay");
         }
+    }
+
+    /// Whether the bucket has this subscription, whatever we have heard; true if it cannot be asked now.
+    async fn is_there(&self, subscription: SubscriptionId) -> bool {
+        let found = self.bucket.get(&format!("subscription.{subscription}")).await;
+        !found.is_ok_and(|record| record.is_none())
     }
 
     /// Takes away what an earlier life of this delivery may have scheduled. Best effort: what fires all the same is one
@@ -284,7 +297,7 @@ impl Worker {
         let again = |last| work.again(meta, last, at, clock::now());
         // A repeat means that an earlier try, or an earlier life of this process, has done it; a later attempt waiting
         // there, that another life has come further.
-        while let Err(error) = self.schedules.wait(&subject, (meta.attempt, meta.parked), again).await {
+        while let Err(error) = self.schedules.wait(&subject, (meta.attempt, meta.parked), again, clock::now).await {
             let error = format!("{:#}", anyhow::Error::new(error));
             tracing::warn!(delivery.id = %work.delivery, error, "scheduling again");
             if self.stop.run_until_cancelled(tokio::time::sleep(REPEAT_PAUSE)).await.is_none() {

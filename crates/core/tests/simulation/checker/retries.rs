@@ -46,7 +46,7 @@ fn ended_by_clock(attempt: &AttemptMade) -> Option<i64> {
 fn follows(evidence: &mut Evidence<'_>, attempt: &AttemptMade, all: &[&AttemptMade]) {
     let number = attempt.number();
     evidence.require(Invariant::N8, (1..=10).contains(&number), || format!("attempt {number}: {attempt:?}"));
-    if number < 2 || number > 10 {
+    if !(2..=10).contains(&number) {
         return;
     }
     let recorded_at = evidence.history.recorded.get(&(attempt.delivery, number - 1));

@@ -149,7 +149,7 @@ impl Endpoints {
         self.with(subscription, |endpoint| {
             endpoint.in_flight = endpoint.in_flight.saturating_sub(1);
             if let Some(took) = took {
-                endpoint.mean = Some(endpoint.mean.map_or(took, |mean| mean - mean / 8 + took / 8));
+                endpoint.mean = Some(endpoint.mean.map_or(took, |mean| (mean * 7 + took) / 8));
             }
         });
         self.next_at(node, subscription)
@@ -171,13 +171,11 @@ impl Endpoints {
                 }
                 Ok(_) => None,
             };
-            match park {
-                Some(park) => Next::Park(Box::new(work), park),
-                None => {
-                    endpoint.in_flight += 1;
-                    Next::Attempt(Box::new(work))
-                }
+            if let Some(park) = park {
+                return Next::Park(Box::new(work), park);
             }
+            endpoint.in_flight += 1;
+            Next::Attempt(Box::new(work))
         })
     }
 

@@ -19,7 +19,8 @@ impl Dispatcher {
     pub(super) async fn hold(&self, message: &Message) -> Result<(), PublishError> {
         let Some((held, question)) = read(message) else { return Ok(()) };
         // A change of an event is not a repeat of it.
-        if held.meta.generation == 0 && self.look(&[question]).await.is_repeat(&question) {
+        let holds_repeats = self.node.world.is(Mutation::HoldRepeats);
+        if held.meta.generation == 0 && !holds_repeats && self.look(&[question]).await.is_repeat(&question) {
             return Ok(());
         }
         let now = self.node.now();
@@ -28,7 +29,9 @@ impl Dispatcher {
             return Ok(());
         }
         if held.meta.cancelled_at.is_some() {
-            self.forget(&held).await;
+            if !self.node.world.is(Mutation::IgnoreCancelledGeneration) {
+                self.forget(&held).await;
+            }
         } else if let Some(intended_at) = held.meta.intended_at.filter(|at| *at > now) {
             let room = held.meta.expires_at.map(|expires_at| expires_at.since(intended_at).as_millis() as i64 / 4);
             let share = self.node.world.chance(super::super::chance::Chance::share);
@@ -84,7 +87,6 @@ impl Dispatcher {
         match next.meta.intended_at.filter(|at| *at > now) {
             _ if next.meta.cancelled_at.is_some() => {}
             Some(intended_at) => drop(schedules::hold(&self.node, &next, intended_at).await?),
-            None if self.node.world.is(Mutation::ForgetSecondChange) => {}
             None => Box::pin(self.make_due(&next, false)).await?,
         }
         Ok(true)

@@ -81,12 +81,7 @@ impl<'a> Event<'a> {
 }
 
 /// Everything that routing a batch publishes: deliveries, and records.
-fn plan(
-    events: &[Event<'_>],
-    seen: &FirstSeen,
-    index: &MatchIndex,
-    now: Timestamp,
-) -> (Vec<Outgoing>, Vec<Outgoing>) {
+fn plan(events: &[Event<'_>], seen: &FirstSeen, index: &MatchIndex, now: Timestamp) -> (Vec<Outgoing>, Vec<Outgoing>) {
     let (mut deliveries, mut records) = (Vec::new(), Vec::new());
     for event in events.iter().filter(|event| !seen.is_repeat(&event.question())) {
         let Event { stored, envelope, meta, visibility, lane, site, key } = event;

@@ -37,8 +37,10 @@ impl Dispatcher {
             return first;
         }
         let answers = self.ask(batch).await;
-        batch.iter().for_each(|question| first.add(question.key, question.accepted_at));
-        answers.iter().for_each(|answer| first.add(answer.key, answer.accepted_at));
+        let now = batch.iter().map(|question| (question.key, question.accepted_at));
+        for (key, accepted_at) in now.chain(answers.iter().map(|answer| (answer.key, answer.accepted_at))) {
+            first.add(key, accepted_at);
+        }
         first
     }
 
