@@ -14,6 +14,7 @@
 //! | newest deliveries; a delivery; an event's deliveries | primary key (`created_ms`, `id`) |
 //! | of a site, of a subscription (its site is in `delivery_subscriptions`) | (`site`, `created_ms`) |
 //! | in a state other than `succeeded`; what to cancel | (`state`, `created_ms`), partial |
+//! | what an endpoint has not taken | (`subscription`, `created_ms`), partial |
 //! | an event by `id` and key; what was seen before | `events.id_hash`, 32 bits of hash |
 //! | what waits for its time, by site | `events` (`site`, `intended_ms`, `key`), partial |
 //! | an event that was scheduled, by its key alone | `events.key`, partial |

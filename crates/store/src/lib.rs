@@ -31,5 +31,5 @@ pub mod subscriptions;
 
 pub use error::StoreError;
 pub use page::Page;
-pub use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction};
+pub use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend};
 pub use store::{DatabaseConfig, Store};

@@ -7,6 +7,7 @@ mod m0002_activity;
 mod m0003_waiting;
 mod m0004_replays;
 mod m0005_endpoints;
+mod m0006_failing;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_waiting::Migration),
             Box::new(m0004_replays::Migration),
             Box::new(m0005_endpoints::Migration),
+            Box::new(m0006_failing::Migration),
         ]
     }
 }

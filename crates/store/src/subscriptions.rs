@@ -11,7 +11,9 @@ use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
-pub use self::changes::{Applied, Grant, degrade, disable, enable, grant, recover, replace, replace_signing_keys, set_limits};
+pub use self::changes::{
+    Applied, Grant, degrade, disable, enable, grant, recover, replace, replace_signing_keys, set_limits,
+};
 use crate::entity::subscription::{ACTIVE, Column, DISABLED, Entity, Model, PENDING};
 use crate::error::StoreError;
 use crate::page::Page;

@@ -1,5 +1,7 @@
 //! One suite of statements about the repositories, run over SQLite and over PostgreSQL.
 
+#[path = "registry/asking.rs"]
+mod asking;
 #[path = "registry/endpoints.rs"]
 mod endpoints;
 #[path = "registry/kept.rs"]

@@ -9,7 +9,7 @@ use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::activity::replay::{
-    self, Claim, JobState, NewJob, Step, count, deliveries_to, event_of, originals,
+    self, Claim, JobState, NewJob, ReplayJob, Step, count, event_of, originals, replays_to,
 };
 use slipstream_store::activity::{Batch, DeliveryRecord, EventRecord, Filter, record};
 use slipstream_store::{DatabaseConfig, Store};
@@ -44,7 +44,9 @@ on_both_backends!(
     a_job_that_has_ended_stays_as_it_is,
     what_is_counted_is_walked_over_once,
     replays_and_what_ended_later_are_no_part_of_a_job,
-    an_event_and_its_deliveries_to_one_subscription_are_found,
+    an_event_and_what_replays_made_of_it_for_one_subscription_are_found,
+    a_step_whose_answer_was_lost_is_counted_once,
+    a_replay_that_succeeded_is_found_behind_any_number_that_did_not,
 );
 
 const NOW: i64 = 1_772_443_800_000;
@@ -150,6 +152,7 @@ async fn a_job_is_read_back_unchanged(store: Store) {
         assert_eq!((read.state, read.matched), (JobState::Running, 7));
         assert_eq!((read.published, read.not_kept, read.skipped), (0, 0, 0));
         assert_eq!((read.created_at, read.updated_at, read.finished_at), (at(1000), at(1000), None));
+        assert_eq!(ReplayJob::from(new), read, "what is told of it without reading it");
     }
     assert_eq!(replay::job(connection, ReplayId(Uuid::from_u128(3))).await.unwrap(), None);
 }
@@ -197,17 +200,21 @@ async fn a_worker_that_slept_past_its_lease_changes_nothing(store: Store) {
     replay::create(connection, &job(1)).await.unwrap();
     let old = claimed(&store, 0).await.unwrap();
     let id = old.job.id;
-    assert!(replay::advance(connection, id, old.fence, step(4), at(1), at(10_000)).await.unwrap());
+    assert!(replay::advance(connection, id, old.fence, (None, step(4)), at(1), at(10_000)).await.unwrap());
     let new = claimed(&store, 10_001).await.unwrap();
     assert_eq!(new.cursor, Some(DeliveryId(Uuid::from_u128(4))), "the place is handed on");
-    assert!(!replay::advance(connection, id, old.fence, step(5), at(2), at(30_000)).await.unwrap());
+    assert!(
+        !replay::advance(connection, id, old.fence, (Some(step(4).cursor), step(5)), at(2), at(30_000)).await.unwrap()
+    );
     assert!(!replay::renew(connection, id, old.fence, at(30_000)).await.unwrap());
     assert!(!replay::finish(connection, id, old.fence, at(2)).await.unwrap());
     replay::release(connection, id, old.fence).await.unwrap();
     assert_eq!(replay::state_of(connection, id, old.fence).await.unwrap(), None);
     assert!(claimed(&store, 10_002).await.is_none(), "the old worker did not give away what is not its own");
     assert_eq!(replay::state_of(connection, id, new.fence).await.unwrap(), Some(JobState::Running));
-    assert!(replay::advance(connection, id, new.fence, step(6), at(3), at(30_000)).await.unwrap());
+    assert!(
+        replay::advance(connection, id, new.fence, (Some(step(4).cursor), step(6)), at(3), at(30_000)).await.unwrap()
+    );
     let read = replay::job(connection, id).await.unwrap().unwrap();
     assert_eq!((read.published, read.not_kept, read.skipped, read.updated_at), (6, 4, 2, at(3)));
 }
@@ -221,7 +228,10 @@ async fn a_paused_job_keeps_its_place_and_is_claimed_by_nobody(store: Store) {
         assert_eq!(replay::pause(connection, id, at(5)).await.unwrap().unwrap().state, JobState::Paused);
     }
     assert_eq!(replay::state_of(connection, id, fence).await.unwrap(), Some(JobState::Paused));
-    assert!(replay::advance(connection, id, fence, step(4), at(6), at(7)).await.unwrap(), "what is done is done");
+    assert!(
+        replay::advance(connection, id, fence, (None, step(4)), at(6), at(7)).await.unwrap(),
+        "what is done is done"
+    );
     assert!(!replay::finish(connection, id, fence, at(6)).await.unwrap(), "it is not at its end");
     assert!(claimed(&store, 60_000).await.is_none());
     for _ in 0..2 {
@@ -340,7 +350,7 @@ async fn replays_and_what_ended_later_are_no_part_of_a_job(store: Store) {
     assert_eq!(ids(501).await, both);
 }
 
-async fn an_event_and_its_deliveries_to_one_subscription_are_found(store: Store) {
+async fn an_event_and_what_replays_made_of_it_for_one_subscription_are_found(store: Store) {
     let event = event_record("1", 0);
     let own = delivery_record(&event, 1, DeliveryState::Failed, 10);
     let replay = ReplayId(Uuid::from_u128(8));
@@ -351,14 +361,50 @@ async fn an_event_and_its_deliveries_to_one_subscription_are_found(store: Store)
         ..own.clone()
     };
     let other = delivery_record(&event, 2, DeliveryState::Failed, 10);
-    let batch =
-        Batch { events: vec![event.clone()], deliveries: vec![own.clone(), again.clone(), other], ..Batch::default() };
+    let batch = Batch { events: vec![event.clone()], deliveries: vec![own, again.clone(), other], ..Batch::default() };
     record(&store, batch).await.unwrap();
     let connection = store.connection();
     assert_eq!(event_of(connection, event.accepted_at, &event.key).await.unwrap(), Some(event.clone()));
     assert_eq!(event_of(connection, at(1), &event.key).await.unwrap(), None);
-    let found = deliveries_to(connection, event.accepted_at, &event.key, subscription(1)).await.unwrap();
-    let mut found: Vec<_> = found.into_iter().map(|delivery| delivery.record).collect();
-    found.sort_unstable_by_key(|record| record.replay);
-    assert_eq!(found, [own, again]);
+    let found = replays_to(connection, event.accepted_at, &event.key, subscription(1)).await.unwrap();
+    let found: Vec<_> = found.into_iter().map(|delivery| delivery.record).collect();
+    assert_eq!(found, [again]);
+}
+
+async fn a_step_whose_answer_was_lost_is_counted_once(store: Store) {
+    let connection = store.connection();
+    replay::create(connection, &job(1)).await.unwrap();
+    let claim = claimed(&store, 0).await.unwrap();
+    let (id, fence) = (claim.job.id, claim.fence);
+    let advance = async |from: Option<u128>, to: u128| {
+        let from = from.map(|from| step(from).cursor);
+        replay::advance(connection, id, fence, (from, step(to)), at(1), at(10_000)).await.unwrap()
+    };
+    for _ in 0..3 {
+        assert!(advance(None, 4).await, "the first step, and repeats of it");
+    }
+    for _ in 0..3 {
+        assert!(advance(Some(4), 6).await, "the next, and repeats of it");
+    }
+    assert!(!advance(Some(4), 5).await && !advance(None, 7).await, "steps from where the job is not");
+    let read = replay::job(connection, id).await.unwrap().unwrap();
+    assert_eq!((read.published, read.not_kept, read.skipped), (6, 4, 2));
+}
+
+async fn a_replay_that_succeeded_is_found_behind_any_number_that_did_not(store: Store) {
+    let event = event_record("1", 0);
+    let replayed = |number: u128, state| {
+        let replay = ReplayId(Uuid::from_u128(number));
+        let id = DeliveryId::derive_replay(event.accepted_at, subscription(1), &event.key, replay);
+        DeliveryRecord { id, replay: Some(replay), ..delivery_record(&event, 1, state, 10) }
+    };
+    let mut deliveries: Vec<_> = (1..=150).map(|number| replayed(number, DeliveryState::Failed)).collect();
+    for number in [20, 30] {
+        deliveries[number].state = DeliveryState::Succeeded;
+    }
+    record(&store, Batch { events: vec![event.clone()], deliveries, ..Batch::default() }).await.unwrap();
+    let found = replays_to(store.connection(), event.accepted_at, &event.key, subscription(1)).await.unwrap();
+    let numbers: Vec<_> = found.iter().map(|it| it.record.replay.unwrap().0.as_u128()).collect();
+    let expected: Vec<_> = std::iter::once(31).chain(51..=150).collect();
+    assert_eq!(numbers, expected, "the newest, and the newest that succeeded");
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use slipstream_core::timestamp::Timestamp;
 use slipstream_service::ApiError;
 use slipstream_service::health::Check;
 use slipstream_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 /// How long a question may take (THREATS 8).
-const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const QUERY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often to see whether the database answers.
 const PING_EVERY: Duration = Duration::from_secs(5);
 
@@ -25,6 +26,11 @@ pub(crate) async fn ask<T>(query: impl Future<Output = Result<T, StoreError>>) -
             Err(ApiError::unavailable("the search took too long; narrow it by time, site or state", elapsed))
         }
     }
+}
+
+/// The instant that is `age` before `now`.
+pub(crate) fn before(now: Timestamp, age: Duration) -> Timestamp {
+    Timestamp::from_millis(now.as_millis().saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)))
 }
 
 /// Keeps `check` true to whether the database answers, until `stop`.

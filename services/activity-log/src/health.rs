@@ -1,7 +1,7 @@
 //! Endpoints that do nothing but fail are disabled (SPEC 4.4).
 //!
 //! The dispatcher finds after a few failures in a row that an endpoint is degraded, and since when, and the registry keeps
-//! that. Here is where days of attempts lie, so here it is judged whether it was nothing but failures. The finding goes to
+//! that; it may have taken something since. Here is where days of attempts lie, so here it is judged whether it was nothing but failures. The finding goes to
 //! the registry as a message, like a 410; the registry makes it so.
 
 use std::collections::HashSet;
@@ -19,6 +19,7 @@ use slipstream_store::activity::{Failing, is_failing};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::HealthConfig;
+use crate::database::{QUERY_TIMEOUT, before};
 
 /// Looks at all degraded endpoints every so often, until `stop`.
 pub(crate) async fn run(sweep: Sweep, stop: CancellationToken) -> anyhow::Result<()> {
@@ -49,8 +50,9 @@ pub(crate) struct Sweep {
 impl Sweep {
     async fn round(&self, told: &mut HashSet<Told>, now: Timestamp) {
         let suspects = self.suspects(now);
-        told.retain(|told| suspects.iter().any(|(it, _)| *told == (it.id, it.revision)));
-        for (subscription, since) in suspects {
+        told.retain(|told| suspects.iter().any(|it| *told == (it.id, it.revision)));
+        let since = before(now, self.config.disable_after);
+        for subscription in suspects {
             let this = (subscription.id, subscription.revision);
             if told.contains(&this) {
                 continue;
@@ -67,27 +69,23 @@ impl Sweep {
         }
     }
 
-    /// The active subscriptions that have been degraded for long enough, and since when.
-    fn suspects(&self, now: Timestamp) -> Vec<(Arc<Subscription>, Timestamp)> {
+    /// The active subscriptions that have been degraded for long enough.
+    fn suspects(&self, now: Timestamp) -> Vec<Arc<Subscription>> {
         let snapshot = self.directory.load();
-        let degraded = snapshot.subscriptions().iter().filter_map(|subscription| match subscription.health {
+        let is_suspect = |subscription: &Subscription| match subscription.health {
             Health::Degraded(since) if subscription.state == EndpointState::Active => {
-                Some((Arc::clone(subscription), since))
+                now >= since.after(self.config.disable_after)
             }
-            _ => None,
-        });
-        degraded.filter(|(_, since)| now >= since.after(self.config.disable_after)).collect()
+            _ => false,
+        };
+        snapshot.subscriptions().iter().filter(|subscription| is_suspect(subscription)).map(Arc::clone).collect()
     }
 
-    /// Tells the registry if the endpoint did nothing but fail; says whether it did.
+    /// Tells the registry if the endpoint did nothing but fail in the time since `since`; says whether it did.
     async fn judge(&self, subscription: &Subscription, since: Timestamp, now: Timestamp) -> anyhow::Result<bool> {
-        let asked = Failing {
-            subscription: subscription.id,
-            site: subscription.site.clone(),
-            since,
-            attempts_min: self.config.attempts_min,
-        };
-        if !is_failing(self.store.connection(), &asked).await.context("the database does not tell")? {
+        let asked = Failing { subscription: subscription.id, since, attempts_min: self.config.attempts_min };
+        let is_failing = tokio::time::timeout(QUERY_TIMEOUT, is_failing(self.store.connection(), &asked));
+        if !is_failing.await.context("the database does not tell in time")?.context("the database does not tell")? {
             return Ok(false);
         }
         let change = EndpointChange::Disabled(DisabledReason::Failing);

@@ -52,7 +52,8 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     slipstream_service::watch_bus(ctx, "activity-log.bus", &bus);
     let consumer = bus.consume(ConsumerName::ActivityLog).await.context("cannot consume outcomes")?;
     let directory = Directory::watch(&bus, ctx).await?;
-    let exhausted = Exhausted::new(&bus, directory.clone());
+    let exhausted = Exhausted::new(&bus, store.clone(), directory.clone());
+    ctx.spawn("activity-log.exhausted", exhausted::run(exhausted.clone(), ctx.stop.clone()));
     let recorder = Recorder::new(consumer, store.clone(), exhausted, ctx.health.add("activity-log.recorder"));
     ctx.spawn("activity-log.recorder", recorder.run(ctx.stop.clone()));
     ctx.spawn("activity-log.retention", retention::run(store.clone(), config.retention, ctx.stop.clone()));
@@ -67,7 +68,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     };
     ctx.spawn("activity-log.health", health::run(sweep, ctx.stop.clone()));
     let scheduled = scheduled::router(&bus, store.clone(), directory.clone(), config.http.body_timeout);
-    let reconcile = api::reconcile::router(store.clone(), bus.clone());
+    let reconcile = api::reconcile::router(store.clone(), bus.clone(), config.retention);
     let replayer = Replayer::new(store.clone(), bus, directory, config.http.body_timeout);
     ctx.spawn("activity-log.replays", replay::run(replayer.clone(), config.retention.records, ctx.stop.clone()));
     let operator = api::router(store).merge(reconcile).merge(api::acting(replayer));

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use slipstream_bus::{Consumer, Message, PublishError};
+use slipstream_bus::{Consumer, Message};
 use slipstream_service::clock;
 use slipstream_service::health::Check;
 use slipstream_store::activity::{Batch, is_about_the_rows, record};
@@ -39,8 +39,8 @@ enum NotWritten {
     Refused(#[from] StoreError),
     #[error("the database did not answer within {} s", WRITE_TIMEOUT.as_secs())]
     Timeout,
-    #[error("the bus did not take the news of an exhausted delivery")]
-    Untold(#[source] PublishError),
+    #[error("the news of an exhausted delivery went neither to the bus nor to the database")]
+    Untold(#[source] StoreError),
 }
 
 /// The loop's state.

@@ -9,6 +9,7 @@ use slipstream_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::RetentionConfig;
+use crate::database::before;
 
 /// Rows per step: a few milliseconds during which the recorder waits.
 const STEP_ROWS: usize = 500;
@@ -38,8 +39,8 @@ pub(crate) async fn run(store: Store, config: RetentionConfig, stop: Cancellatio
 
 /// One round: steps until nothing is left to forget at `now`.
 async fn forget(store: &Store, config: RetentionConfig, now: Timestamp) -> Result<u64, StoreError> {
-    let before = |age: Duration| Timestamp::from_millis(now.as_millis().saturating_sub(age.as_millis() as i64));
-    let retention = Retention { records_before: before(config.records), responses_before: before(config.responses) };
+    let retention =
+        Retention { records_before: before(now, config.records), responses_before: before(now, config.responses) };
     let mut rows = 0;
     loop {
         match expire(store, retention, STEP_ROWS).await? {

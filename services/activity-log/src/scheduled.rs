@@ -67,7 +67,7 @@ type SharedState = Arc<Shared>;
 /// The routes, under their own path and again under the public base path (SPEC 1.1). All need an account with the
 /// permission `Events.Publish`.
 pub(crate) fn router(bus: &Bus, store: Store, directory: Directory, body_timeout: Duration) -> Router {
-    let waiting = Waiting::new(bus.clone(), store.clone());
+    let waiting = Waiting::new(bus, store.clone());
     let sites = Router::new()
         .route("/sites/{site}/events/scheduled", get(list))
         .route("/sites/{site}/events/scheduled/{key}", get(one).patch(reschedule).delete(cancel))

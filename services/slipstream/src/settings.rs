@@ -41,8 +41,8 @@ pub(crate) struct BrokerSettings {
     /// Bytes of all streams together, beyond which the broker stores nothing more. Keep it well below what the disk
     /// has: a full disk is silence until a restart, a full store a clean refusal (DESIGN 3.5). Default: 8 GiB.
     pub(crate) max_file_store_bytes: u64,
-    /// Bytes at which each of three streams refuses; the broker reserves them, so `max_file_store_bytes` must be more
-    /// than three times as much. Default: 1 GiB.
+    /// Bytes at which each of three streams refuses and a fourth lets the oldest go; the broker reserves them, so
+    /// `max_file_store_bytes` must be more than four times as much. Default: 1 GiB.
     pub(crate) stream_max_bytes: i64,
 }
 

@@ -13,6 +13,7 @@ use slipstream_core::contract::{EndpointChange, EndpointChanged};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
+use slipstream_store::handshakes::wishes;
 use slipstream_store::subscriptions::{self, Applied};
 use slipstream_store::{DatabaseTransaction, StoreError};
 use tokio_util::sync::CancellationToken;
@@ -66,16 +67,21 @@ async fn apply(
     id: SubscriptionId,
     switch: Switch,
 ) -> Result<(Applied, Timestamp), StoreError> {
+    let present = subscriptions::lock(transaction, id).await?;
     let now = clock::now();
+    let Some(present) = present else { return Ok((Applied::Missing, now)) };
     Ok(match switch {
         Switch::Enable(policy) => {
-            let Some(present) = subscriptions::lock(transaction, id).await? else { return Ok((Applied::Missing, now)) };
             let has_consent = matches!(present.consent, Consent::Granted { .. });
             let waits = policy == HandshakePolicy::Required && !has_consent;
             let to = if waits { EndpointState::Pending } else { EndpointState::Active };
             (subscriptions::enable(transaction, id, to, now).await?, now)
         }
-        Switch::Disable => (subscriptions::disable(transaction, id, DisabledReason::Operator, None).await?, now),
+        Switch::Disable => {
+            // Whatever it was to become: a grant that comes later does not undo what an operator did.
+            wishes::remove(transaction, id).await?;
+            (subscriptions::disable(transaction, id, DisabledReason::Operator, None).await?, now)
+        }
         Switch::Found(EndpointChange::Disabled(reason), at) => {
             (subscriptions::disable(transaction, id, reason, Some(at)).await?, at)
         }

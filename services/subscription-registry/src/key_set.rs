@@ -21,8 +21,11 @@ use crate::state::AppState;
 /// The path, under each of the two mount points.
 pub(crate) const PATH: &str = "/webhooks/keys/{subscription}";
 
-/// How long a receiver may keep the answer. Within this time after a rotation the key before still signs, too.
-const CACHE_CONTROL: &str = "public, max-age=300";
+/// How long a receiver may keep the answer. After a rotation with grace the key before signs on for longer than that. One
+/// that was revoked without grace signs nothing of ours any more, but whoever has it is trusted by receivers for as long as
+/// they keep it; and until they ask again, which some do when they see a key they do not know, they refuse what the new one
+/// signs. So it is short.
+const CACHE_CONTROL: &str = "public, max-age=60";
 
 /// A JWK Set.
 #[derive(Debug, PartialEq, Eq, Serialize)]

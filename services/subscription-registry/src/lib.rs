@@ -72,10 +72,16 @@ async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     ctx.spawn("registry endpoint changes", endpoints::run(registry.clone(), changes, ctx.stop.clone()));
 
     let targets = Arc::new(config.targets);
+    let handshake = Handshake::new(&config.handshake, &targets);
+    if handshake.policy() != HandshakePolicy::Off {
+        let (registry, handshake, targets) = (registry.clone(), handshake.clone(), Arc::clone(&targets));
+        let again = handshake::again::Again { registry, handshake, targets };
+        ctx.spawn("registry handshakes", handshake::again::run(again, ctx.stop.clone()));
+    }
     let state = AppState {
         registry,
         directory: Directory::watch(&bus, ctx).await?,
-        handshake: Handshake::new(&config.handshake, &targets),
+        handshake,
         schemes: config.signing.schemes.as_slice().into(),
         targets,
         body_timeout: config.http.body_timeout,

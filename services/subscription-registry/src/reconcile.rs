@@ -15,7 +15,8 @@ use slipstream_bus::{BusError, ConfigBucket, ConfigChange};
 use slipstream_core::config::Record;
 use slipstream_service::clock;
 use slipstream_service::health::Check;
-use slipstream_store::{handshakes, records};
+use slipstream_store::handshakes::{self, wishes};
+use slipstream_store::records;
 use tokio_util::sync::CancellationToken;
 
 use crate::registry::{Registry, RegistryError};
@@ -96,9 +97,11 @@ async fn clean_up(registry: &Registry) -> Result<(), RegistryError> {
         let error = format!("{:#}", anyhow::Error::from(error));
         tracing::warn!(error, "events about endpoints are not published yet");
     }
-    let forgotten = handshakes::remove_expired(registry.store().connection(), clock::now()).await?;
-    if forgotten > 0 {
-        tracing::info!(handshakes = forgotten, "receivers did not grant in time");
+    let (connection, now) = (registry.store().connection(), clock::now());
+    let keys = handshakes::remove_expired(connection, now).await?;
+    let wishes = wishes::remove_expired(connection, now).await?;
+    if keys > 0 || wishes > 0 {
+        tracing::info!(handshakes.keys = keys, handshakes.wishes = wishes, "receivers did not grant in time");
     }
     Ok(())
 }

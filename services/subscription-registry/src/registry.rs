@@ -5,7 +5,7 @@
 //! record by several replicas at once end with the newest in the bucket, whatever the order of their writes. A crash
 //! between SQL and the bucket, or a bucket that does not answer, is repaired by [`crate::reconcile`].
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +61,15 @@ impl From<RegistryError> for ApiError {
     }
 }
 
+/// How far a removal has got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Removal {
+    /// Perhaps still in the bucket.
+    Begun,
+    /// Out of the bucket, so that it may be announced.
+    InForce,
+}
+
 /// The truth and its image. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Registry {
@@ -69,9 +78,9 @@ pub(crate) struct Registry {
     bus: Bus,
     outcomes: Publisher,
     events: Publisher,
-    /// Removed subscriptions that are out of the bucket but not yet announced: told again at the next reconciling.
-    /// Lost in a crash; then waiting deliveries are cancelled when they are due, instead of at once.
-    unannounced: Arc<Mutex<BTreeSet<SubscriptionId>>>,
+    /// Removed subscriptions that are not yet announced: that is tried again with the next removal, and at the next
+    /// reconciling. Lost in a crash; then waiting deliveries are cancelled when they are due, instead of at once.
+    unannounced: Arc<Mutex<BTreeMap<SubscriptionId, Removal>>>,
 }
 
 impl Registry {
@@ -109,8 +118,10 @@ impl Registry {
                 }
                 None => {
                     let removed: Option<SubscriptionId> = key.strip_prefix(SUBSCRIPTION).and_then(|id| id.parse().ok());
-                    self.unannounced().extend(removed);
+                    // Before it is tried: whoever waits for this may give up in between.
+                    self.unannounced().extend(removed.map(|id| (id, Removal::Begun)));
                     self.bucket.delete(key).await?;
+                    self.unannounced().extend(removed.map(|id| (id, Removal::InForce)));
                     return self.announce_removals().await;
                 }
             }
@@ -119,7 +130,7 @@ impl Registry {
 
     /// Makes the bucket say what SQL says about a subscription.
     pub(crate) async fn mirror_subscription(&self, id: SubscriptionId) -> Result<(), RegistryError> {
-        self.mirror(&format!("{SUBSCRIPTION}{id}")).await
+        self.mirror(&subscription_key(id)).await
     }
 
     /// Deletes a subscription; says which it was, or none.
@@ -138,10 +149,20 @@ impl Registry {
         Ok(subscriptions::find(self.store.connection(), owner).await?)
     }
 
-    /// Tells the dispatcher and the activity log of every removed subscription that has not been announced yet.
+    /// Puts every removal in force that this replica could not put in force before.
+    pub(crate) async fn finish_removals(&self) -> Result<(), RegistryError> {
+        tokio::time::timeout(MIRROR_TIMEOUT, self.announce_removals()).await.map_err(|_| RegistryError::Unanswered)?
+    }
+
+    /// Tells the dispatcher and the activity log of every removed subscription that has not been announced yet, once it is
+    /// out of the bucket.
     pub(crate) async fn announce_removals(&self) -> Result<(), RegistryError> {
-        let ids: Vec<_> = self.unannounced().iter().copied().collect();
-        for id in ids {
+        let removals: Vec<_> = self.unannounced().iter().map(|(id, removal)| (*id, *removal)).collect();
+        for (id, removal) in removals {
+            if removal == Removal::Begun {
+                self.bucket.delete(&subscription_key(id)).await?;
+                self.unannounced().insert(id, Removal::InForce);
+            }
             let change = EndpointChanged { subscription: id, at: clock::now(), change: EndpointChange::Removed };
             let payload = serde_json::to_vec(&change).expect("ids, times and names always serialise");
             // Slipstream is the only surface there is; its name is all that the subject needs of a row that is gone.
@@ -154,8 +175,13 @@ impl Registry {
         Ok(())
     }
 
-    fn unannounced(&self) -> std::sync::MutexGuard<'_, BTreeSet<SubscriptionId>> {
-        // A set of ids is whole at any time, so a panic elsewhere does not spoil it.
+    fn unannounced(&self) -> std::sync::MutexGuard<'_, BTreeMap<SubscriptionId, Removal>> {
+        // A map of ids is whole at any time, so a panic elsewhere does not spoil it.
         self.unannounced.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The key of a subscription; see [`slipstream_core::config::Record::key`].
+fn subscription_key(id: SubscriptionId) -> String {
+    format!("{SUBSCRIPTION}{id}")
 }

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use slipstream_core::config::SigningKey;
-use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::signing::{BadKey, Key, Scheme};
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::ApiError;
@@ -31,12 +31,18 @@ pub(crate) enum SigningError {
     Unknown,
     #[error("the only current key cannot be revoked; rotate first")]
     Last,
+    #[error("must be v1 or v1a, as the endpoint has keys of both")]
+    WhichScheme,
 }
 
 impl From<SigningError> for ApiError {
     fn from(error: SigningError) -> Self {
         let kind = match error {
             SigningError::Unreadable(_) => return Self::internal(error),
+            SigningError::WhichScheme => {
+                let error = FieldError::at("scheme", error.to_string());
+                return Problem::with_errors(ProblemKind::BadRequest, vec![error]).into();
+            }
             SigningError::Unknown => ProblemKind::NotFound,
             SigningError::TooMany | SigningError::Last => ProblemKind::Conflict,
         };
@@ -58,6 +64,19 @@ pub(crate) fn key_id(key: &Key) -> String {
 /// Whether a key signs at `now`.
 pub(crate) fn is_in_force(key: &SigningKey, now: Timestamp) -> bool {
     key.until.is_none_or(|until| now < until)
+}
+
+/// The scheme of the keys that sign at `now`, for whoever rotates without naming one; `v1` if none does. Of two it is not
+/// guessed: a leaked key would sign on if the other was meant.
+pub(crate) fn scheme_in_force(keys: &[SigningKey], now: Timestamp) -> Result<Scheme, SigningError> {
+    let mut found = None;
+    for key in keys.iter().filter(|key| is_in_force(key, now)) {
+        let scheme = scheme_of(key)?;
+        if *found.get_or_insert(scheme) != scheme {
+            return Err(SigningError::WhichScheme);
+        }
+    }
+    Ok(found.unwrap_or(Scheme::V1))
 }
 
 /// The keys after `new` has become a current key: the others of its scheme sign on for `grace`, or until their own

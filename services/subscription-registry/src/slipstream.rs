@@ -62,7 +62,8 @@ fn no_subscription() -> ApiError {
 
 /// S3: creates the caller's one subscription or replaces it; a disabled one is enabled again (SPEC 4.4). Idempotent.
 ///
-/// 424 when the policy requires the receiver's consent and it has not given it; the subscription is stored all the same.
+/// 424 when the policy requires the receiver's consent and it has not given it; what is wanted is kept all the same, beside
+/// a subscription that works.
 async fn subscribe(
     State(state): State<AppState>,
     Path((site, feature)): Path<(String, String)>,
@@ -92,10 +93,10 @@ async fn subscribe(
     };
     let Subscribed { subscription, refusal } = state.registry.subscribe(&state.handshake, wanted, &target).await?;
     let Subscription { id, site, revision, .. } = &subscription;
-    tracing::info!(subscription.id = %id, %site, revision, state = ?subscription.state, "subscribed");
+    tracing::info!(subscription.id = %id, %site, revision, state = ?subscription.state, ?refusal, "subscribed");
     match refusal {
-        Some(refusal) if subscription.state == EndpointState::Pending => Err(Problem::from(refusal).into()),
-        _ => Ok(Json(subscription.into())),
+        Some(refusal) => Err(Problem::from(refusal).into()),
+        None => Ok(Json(subscription.into())),
     }
 }
 
@@ -106,7 +107,11 @@ async fn unsubscribe(
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
     let caller = Caller::check(&state, &headers, &site, &feature)?;
-    let id = state.registry.unsubscribe(caller.owner()).await?.ok_or_else(no_subscription)?;
+    let Some(id) = state.registry.unsubscribe(caller.owner()).await? else {
+        // Perhaps the repeat of one that was answered 503: gone from SQL, and still in force.
+        state.finish_removal(caller.owner()).await?;
+        return Err(no_subscription());
+    };
     tracing::info!(subscription.id = %id, site = %caller.site.slug, "unsubscribed");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,15 +8,17 @@ use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
 use serde::de::DeserializeOwned;
 use slipstream_core::config::Subscription;
+use slipstream_core::ids::SubscriptionId;
 use slipstream_core::limits::BODY_BYTES_MAX;
 use slipstream_core::problem::Problem;
 use slipstream_core::signing::Scheme;
 use slipstream_service::directory::Snapshot;
 use slipstream_service::{ApiError, Directory, json};
+use slipstream_store::subscriptions::Owner;
 use slipstream_webhook::AddressPolicy;
 
 use crate::handshake::Handshake;
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryError};
 
 /// How long a change waits to be seen by this process's own directory before it is answered.
 const SEEN_TIMEOUT: Duration = Duration::from_secs(1);
@@ -52,6 +54,30 @@ impl AppState {
     pub(crate) async fn seen_subscription(&self, subscription: &Subscription) {
         let is_seen = |seen: &Arc<Subscription>| seen.revision >= subscription.revision;
         self.seen(|snapshot| snapshot.subscriptions().get(subscription.id).is_some_and(is_seen)).await;
+    }
+
+    /// Puts in force that `owner` has no subscription, where that did not succeed when it was removed.
+    pub(crate) async fn finish_removal(&self, owner: Owner<'_>) -> Result<(), RegistryError> {
+        self.registry.finish_removals().await?;
+        // By another replica, or before a restart of this one.
+        for id in self.in_force(|it| (&it.site, it.feature, it.account) == (owner.site, owner.feature, owner.account)) {
+            self.registry.mirror_subscription(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Puts in force what SQL says about a subscription, where anything of it is in force.
+    pub(crate) async fn finish_change(&self, id: SubscriptionId) -> Result<(), RegistryError> {
+        if self.in_force(|it| it.id == id).is_empty() {
+            return Ok(());
+        }
+        self.registry.mirror_subscription(id).await
+    }
+
+    /// The subscriptions in force that `fit`.
+    fn in_force(&self, fit: impl Fn(&Subscription) -> bool) -> Vec<SubscriptionId> {
+        let snapshot = self.directory.load();
+        snapshot.subscriptions().iter().filter(|it| fit(it)).map(|it| it.id).collect()
     }
 }
 

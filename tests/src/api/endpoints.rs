@@ -15,8 +15,8 @@ pub struct SigningKey {
     pub key_id: String,
     /// `v1` or `v1a`.
     pub scheme: String,
-    /// `whsec_…` or `whsk_…`.
-    pub secret: String,
+    /// `whsec_…`, of `v1`; of an asymmetric key nobody is shown the secret half.
+    pub secret: Option<String>,
     /// `whpk_…`, of `v1a`.
     pub public_key: Option<String>,
     /// When it stops signing; none for a current one.
@@ -65,7 +65,7 @@ impl Operator {
     /// The secrets (`whsec_…`) that sign what an account receives.
     pub async fn secrets_of(&self, account: &Account) -> Vec<String> {
         let keys = self.signing_keys(&self.endpoint_of(account).await).await;
-        keys.into_iter().map(|key| key.secret).collect()
+        keys.into_iter().filter_map(|key| key.secret).collect()
     }
 }
 

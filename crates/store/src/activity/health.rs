@@ -1,26 +1,34 @@
 //! Whether an endpoint has done nothing but fail (SPEC 4.4).
+//!
+//! Asked every minute of every endpoint that has been degraded for days, of however large a site, so neither question
+//! looks at more than a bounded number of rows: when an endpoint last took something is kept beside its subscription, and
+//! attempts are looked for among what it has not taken.
 
-use sea_orm::{ConnectionTrait, Statement, Value};
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::SubscriptionId;
-use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use uuid::Uuid;
 
-use super::code::Code as _;
-use super::query::{big, string};
+use super::batch::DeliveryRecord;
+use super::query::big;
+use super::upsert::{Upsert, text};
 use crate::error::StoreError;
 
 /// How long before a failure its event may have been accepted: the schedule of attempts takes four days, and a delivery
-/// that was put off for longer is not missed among the others. Bounds how many rows are looked at.
+/// that was put off for longer is not missed among the others.
 const ACCEPTED_BEFORE_MS: i64 = 7 * 24 * 3600 * 1000;
+/// Deliveries whose attempts are counted, the oldest in front: they were tried most.
+const DELIVERIES_MAX: i64 = 5000;
+/// How much later than the noted success one has to be to be noted: else every batch would write a row for every
+/// subscription, and those who write at the same time would wait for each other.
+const NOTED_EVERY_MS: i64 = 60_000;
 
 /// What is asked of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failing {
     /// Whose endpoint.
     pub subscription: SubscriptionId,
-    /// The site of all its events.
-    pub site: Slug,
     /// Since when.
     pub since: Timestamp,
     /// Fewer attempts than this prove nothing.
@@ -28,32 +36,82 @@ pub struct Failing {
 }
 
 /// Whether at least so many attempts started in this time, and none of the endpoint's deliveries has succeeded in it.
+///
+/// A success up to a minute before counts as one in it: which of two within a minute was the last is not kept.
 pub async fn is_failing(connection: &impl ConnectionTrait, asked: &Failing) -> Result<bool, StoreError> {
-    let Failing { subscription, site, since, attempts_min } = asked;
+    let Failing { subscription, since, attempts_min } = asked;
     let since = since.as_millis();
-    let ours = || {
-        [
-            string(site.as_str()),
-            big(since.saturating_sub(ACCEPTED_BEFORE_MS)),
-            Value::Uuid(Some(subscription.0)),
-            big(since),
-        ]
-    };
-    let ask = async |sql: &str, last: Value| {
-        let values = ours().into_iter().chain([last]);
+    let ask = async |sql: &str, values: Vec<Value>| {
         let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
         connection.query_one_raw(statement).await
     };
-    // Attempts are looked for one delivery after the other, and no further than is needed: this is asked every minute of
-    // every endpoint that has been degraded for days. A delivery that was last touched before has none.
-    let enough = "SELECT 1 AS found FROM deliveries d JOIN attempts a ON a.delivery_id = d.id \
-                  WHERE d.site = $1 AND d.created_ms >= $2 AND d.subscription = $3 AND d.updated_ms >= $4 \
-                  AND a.started_ms >= $4 LIMIT 1 OFFSET $5";
-    let skipped = i64::from(attempts_min.saturating_sub(1));
-    if ask(enough, big(skipped)).await?.is_none() {
+    let id = || Value::Uuid(Some(subscription.0));
+    let took = "SELECT 1 AS found FROM delivery_subscriptions WHERE subscription = $1 AND succeeded_ms > $2";
+    if ask(took, vec![id(), big(since.saturating_sub(NOTED_EVERY_MS))]).await?.is_some() {
         return Ok(false);
     }
-    let success = "SELECT 1 AS found FROM deliveries d WHERE d.site = $1 AND d.created_ms >= $2 \
-                   AND d.subscription = $3 AND d.updated_ms >= $4 AND d.state = $5 LIMIT 1";
-    Ok(ask(success, Value::SmallInt(Some(DeliveryState::Succeeded.code()))).await?.is_none())
+    // None was taken, so all are in the partial index. One that was last touched before has no attempt since.
+    let enough = "SELECT 1 AS found FROM (SELECT id FROM deliveries WHERE subscription = $1 AND state <> 60 \
+                  AND created_ms >= $2 AND updated_ms >= $3 ORDER BY created_ms LIMIT $4) d \
+                  JOIN attempts a ON a.delivery_id = d.id AND a.started_ms >= $3 LIMIT 1 OFFSET $5";
+    let accepted = big(since.saturating_sub(ACCEPTED_BEFORE_MS));
+    let skipped = big(i64::from(attempts_min.saturating_sub(1)));
+    Ok(ask(enough, vec![id(), accepted, big(since), big(DELIVERIES_MAX), skipped]).await?.is_some())
+}
+
+const NOTED: Upsert = Upsert {
+    table: "delivery_subscriptions",
+    columns: &["subscription", "site", "succeeded_ms"],
+    on_conflict: "(subscription) DO UPDATE SET succeeded_ms = excluded.succeeded_ms \
+                  WHERE delivery_subscriptions.succeeded_ms IS NULL \
+                  OR delivery_subscriptions.succeeded_ms < excluded.succeeded_ms",
+};
+
+/// Rows of one statement; the last ones repeat one, so that the drivers find few statements prepared.
+const LOOKED_UP: [usize; 3] = [256, 32, 4];
+
+/// The latest success of each subscription among `deliveries`, in the order of the subscriptions.
+pub(super) fn successes(deliveries: &[DeliveryRecord]) -> Vec<(Uuid, String, i64)> {
+    let taken = deliveries.iter().filter(|delivery| delivery.state == DeliveryState::Succeeded);
+    let mut latest: Vec<_> = taken.map(|it| (it.subscription.0, it.site.as_str(), it.updated_at.as_millis())).collect();
+    latest.sort_unstable_by_key(|(subscription, _, at)| (*subscription, std::cmp::Reverse(*at)));
+    latest.dedup_by_key(|(subscription, ..)| *subscription);
+    latest.into_iter().map(|(subscription, site, at)| (subscription, site.to_owned(), at)).collect()
+}
+
+/// Notes successes that are a minute or more later than what is noted.
+pub(super) async fn note(
+    connection: &impl ConnectionTrait,
+    mut successes: Vec<(Uuid, String, i64)>,
+) -> Result<(), StoreError> {
+    #[derive(FromQueryResult)]
+    struct Noted {
+        subscription: Uuid,
+        succeeded_ms: i64,
+    }
+    let mut noted = Vec::new();
+    let mut rest = successes.as_slice();
+    while let Some((last, ..)) = rest.last() {
+        let size = LOOKED_UP.into_iter().rev().find(|size| *size >= rest.len()).unwrap_or(LOOKED_UP[0]);
+        let (chunk, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        let places = (1..=size).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
+        let sql = format!(
+            "SELECT subscription, succeeded_ms FROM delivery_subscriptions \
+             WHERE succeeded_ms IS NOT NULL AND subscription IN ({places})"
+        );
+        let ids = chunk.iter().map(|(subscription, ..)| subscription).chain(std::iter::repeat(last)).take(size);
+        let values = ids.map(|id| Value::Uuid(Some(*id)));
+        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        noted.extend(Noted::find_by_statement(statement).all(connection).await?);
+    }
+    noted.sort_unstable_by_key(|it| it.subscription);
+    successes.retain(|(subscription, _, at)| {
+        let found = noted.binary_search_by_key(subscription, |it| it.subscription);
+        found.map_or(true, |found| *at >= noted[found].succeeded_ms + NOTED_EVERY_MS)
+    });
+    let bind = |(subscription, site, at), values: &mut Vec<Value>| {
+        values.extend([Value::Uuid(Some(subscription)), text(site), big(at)]);
+    };
+    NOTED.run(connection, successes, bind).await
 }

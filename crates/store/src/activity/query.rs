@@ -1,16 +1,18 @@
 //! Reading: lists of deliveries, one delivery with its attempts, one event with its deliveries.
 
-use sea_orm::{ConnectionTrait, FromQueryResult as _, Statement, Value};
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
+use slipstream_core::config::Surface;
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId, id_hash};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use uuid::Uuid;
 
 use super::batch::{AttemptRecord, DeliveryRecord, EventRecord, created_at};
 use super::code::Code as _;
 use super::row::{AttemptRow, DeliveryRow, EventRow};
 use crate::error::StoreError;
-use crate::page::Page;
+use crate::page::{Page, fitting};
 
 /// The most deliveries that [`event`] names.
 const DELIVERIES_OF_EVENT_MAX: usize = 1000;
@@ -28,6 +30,10 @@ pub struct Filter {
     pub event_type: Option<String>,
     /// Of events with this `id`, of whatever source.
     pub event_id: Option<String>,
+    /// By this interface.
+    pub surface: Option<Surface>,
+    /// Of the event with this key. No index has it alone: it is looked for among what the other conditions leave.
+    pub event: Option<EventKey>,
     /// Of events accepted at or after this instant.
     pub since: Option<Timestamp>,
     /// Of events accepted before this instant.
@@ -61,8 +67,22 @@ pub struct Delivery {
 pub struct ExplainedEvent {
     /// The event, and who does not receive it.
     pub event: EventRecord,
-    /// Its deliveries, the first 1,000, in the order of their ids.
+    /// Its deliveries, the first 1,000, in the order of their ids. They do not repeat its name if that is longer than
+    /// 1 KiB.
     pub deliveries: Vec<Delivery>,
+}
+
+/// A part of an event's name, if the whole is no longer than 1 KiB.
+macro_rules! repeated {
+    ($source:literal, $id:literal, $type:literal) => {
+        concat!(repeated!("source" => $source), ", ", repeated!("id" => $id), ", ", repeated!("type" => $type))
+    };
+    ($column:literal => $name:literal) => {
+        concat!(
+            "CASE WHEN octet_length(e.source) + octet_length(e.id) + octet_length(e.type) <= 1024 THEN e.", $column,
+            " END AS ", $name
+        )
+    };
 }
 
 /// All that an [`EventRow`] needs.
@@ -70,11 +90,26 @@ pub(super) const EVENT_COLUMNS: &str = "accepted_ms, key, site, source, id, type
                                         intended_ms, expires_ms, routed_ms, skipped, sequence, content_hash, \
                                         changed_ms, cancelled_ms, published_by";
 const COLUMNS: &str = "d.id, d.site, d.event_key, d.subscription, d.surface, d.lane, d.state, d.reason, \
-                       d.next_attempt_ms, d.updated_ms, d.replay, e.source, e.id AS event_id, e.type, \
+                       d.next_attempt_ms, d.updated_ms, d.replay, \
                        (SELECT COUNT(*) FROM attempts a WHERE a.delivery_id = d.id) AS attempts";
+/// What a delivery's event is called, of deliveries of many events.
+pub(super) const NAMES: &str = "e.source, e.id AS event_id, e.type";
+/// The same of many deliveries of one event, which all have it: left out if it is long (N9).
+pub(super) const NAMES_REPEATED: &str = repeated!("source", "event_id", "type");
 pub(super) const EVENT_OF_DELIVERY: &str = "events e ON e.accepted_ms = d.created_ms AND e.key = d.event_key";
 
-/// Deliveries, newest first by acceptance, at most `limit`, after the one named by `after`.
+/// Bytes of text of an event that a delivery is shown with.
+const NAME_BYTES: &str = "COALESCE(octet_length(e.source) + octet_length(e.id) + octet_length(e.type), 0)";
+
+/// A delivery's key, and how much text it is shown with.
+#[derive(FromQueryResult)]
+struct Place {
+    id: Uuid,
+    bytes: i64,
+}
+
+/// Deliveries, newest first by acceptance, at most `limit`, after the one named by `after`. Fewer where the texts of
+/// their events are long: a page ends at about 1 MiB of them.
 ///
 /// The position is a key, so a delivery that is recorded meanwhile neither shifts a page nor repeats one.
 pub async fn list(
@@ -83,7 +118,7 @@ pub async fn list(
     limit: usize,
     after: Option<DeliveryId>,
 ) -> Result<Page<Delivery>, StoreError> {
-    let mut deliveries = Vec::new();
+    let mut places = Vec::new();
     // One question per state: the index has each state's rows in order, but not those of several together.
     let states: Vec<_> = match filter.states.as_slice() {
         [] => vec![None],
@@ -91,14 +126,41 @@ pub async fn list(
     };
     let several = states.len() > 1;
     for state in states {
-        deliveries.extend(select(connection, filter, state, limit + 1, after).await?);
+        places.extend(select(connection, filter, state, limit + 1, after).await?);
     }
     if several {
         // The id begins with the time.
-        deliveries.sort_unstable_by_key(|delivery: &Delivery| std::cmp::Reverse(delivery.record.id));
-        deliveries.dedup_by_key(|delivery| delivery.record.id);
+        places.sort_unstable_by_key(|place: &Place| std::cmp::Reverse(place.id));
+        places.dedup_by_key(|place| place.id);
     }
-    Ok(Page::of(deliveries, limit, |delivery| delivery.record.id.0.simple().to_string()))
+    let fit = fitting(&places, limit, |place| place.bytes);
+    let next = (fit < places.len()).then(|| places[fit - 1].id.simple().to_string());
+    places.truncate(fit);
+    let keys: Vec<_> = places
+        .iter()
+        .map(|place| (created_at(DeliveryId(place.id)).as_millis(), Value::Uuid(Some(place.id))))
+        .collect();
+    let mut items = Vec::with_capacity(places.len());
+    for chunk in keys.chunks(KEYS_MAX) {
+        let mut conditions = Conditions::default();
+        add_keys(&mut conditions, "(d.created_ms, d.id)", chunk);
+        items.extend(run(connection, "LEFT JOIN", conditions, "DESC", chunk.len()).await?);
+    }
+    Ok(Page { items, next })
+}
+
+/// Keys of one statement.
+pub(super) const KEYS_MAX: usize = 128;
+
+/// Asks for the rows whose `columns`, a time and something unique within it, are one of `keys`. There are few numbers of
+/// parameters, so that the drivers find the statement prepared; the last ones repeat one.
+pub(super) fn add_keys(conditions: &mut Conditions, columns: &str, keys: &[(i64, Value)]) {
+    let Some(last) = keys.last() else { return };
+    let size = [4, 16, 64].into_iter().find(|size| *size >= keys.len()).unwrap_or(KEYS_MAX);
+    let places = vec!["($, $)"; size].join(", ");
+    let padded = keys.iter().chain(std::iter::repeat(last)).take(size);
+    let values = padded.flat_map(|(time, unique)| [big(*time), unique.clone()]);
+    conditions.add(&format!("{columns} IN (VALUES {places})"), values.collect::<Vec<_>>());
 }
 
 /// Conditions and their values, in the order of their parameters.
@@ -149,14 +211,22 @@ async fn select(
     state: Option<DeliveryState>,
     limit: usize,
     after: Option<DeliveryId>,
-) -> Result<Vec<Delivery>, StoreError> {
+) -> Result<Vec<Place>, StoreError> {
     let mut conditions = conditions(filter, state);
     if let Some(id) = after {
         conditions.add("(d.created_ms, d.id) < ($, $)", [big(created_at(id).as_millis()), Value::Uuid(Some(id.0))]);
     }
     let by_event = is_by_event(filter);
     let join = if by_event { "JOIN" } else { "LEFT JOIN" };
-    run(connection, join, conditions, "DESC", limit).await
+    let (filter, mut values) = conditions.into_where();
+    values.push(big(limit as i64));
+    let sql = format!(
+        "SELECT d.id, CAST({NAME_BYTES} AS BIGINT) AS bytes FROM deliveries d {join} {EVENT_OF_DELIVERY}{filter} \
+         ORDER BY d.created_ms DESC, d.id DESC LIMIT ${}",
+        values.len()
+    );
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    Ok(Place::find_by_statement(statement).all(connection).await?)
 }
 
 /// Whether the filter asks for something that only the event knows.
@@ -191,6 +261,12 @@ pub(super) fn conditions(filter: &Filter, state: Option<DeliveryState>) -> Condi
             [id(), id()],
         );
     }
+    if let Some(surface) = filter.surface {
+        conditions.add("d.surface = $", [Value::SmallInt(Some(surface.code()))]);
+    }
+    if let Some(key) = &filter.event {
+        conditions.add("d.event_key = $", [string(key.as_str())]);
+    }
     if let Some(id) = &filter.event_id {
         conditions.add("e.id_hash = $ AND e.id = $", [Value::Int(Some(id_hash(id))), string(id)]);
     }
@@ -207,11 +283,21 @@ pub(super) async fn run(
     direction: &str,
     limit: usize,
 ) -> Result<Vec<Delivery>, StoreError> {
+    let order = format!("d.created_ms {direction}, d.id {direction}");
+    run_ordered(connection, join, conditions, (NAMES, &order), limit).await
+}
+
+pub(super) async fn run_ordered(
+    connection: &impl ConnectionTrait,
+    join: &str,
+    conditions: Conditions,
+    (names, order): (&str, &str),
+    limit: usize,
+) -> Result<Vec<Delivery>, StoreError> {
     let (filter, mut values) = conditions.into_where();
     values.push(big(limit as i64));
     let sql = format!(
-        "SELECT {COLUMNS} FROM deliveries d {join} {EVENT_OF_DELIVERY}{filter} \
-         ORDER BY d.created_ms {direction}, d.id {direction} LIMIT ${}",
+        "SELECT {COLUMNS}, {names} FROM deliveries d {join} {EVENT_OF_DELIVERY}{filter} ORDER BY {order} LIMIT ${}",
         values.len()
     );
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
@@ -254,6 +340,7 @@ pub async fn event(
     let mut conditions = Conditions::default();
     let key = [big(event.accepted_at.as_millis()), string(event.key.as_str())];
     conditions.add("d.created_ms = $ AND d.event_key = $", key);
-    let deliveries = run(connection, "LEFT JOIN", conditions, "ASC", DELIVERIES_OF_EVENT_MAX).await?;
+    let columns = (NAMES_REPEATED, "d.created_ms, d.id");
+    let deliveries = run_ordered(connection, "LEFT JOIN", conditions, columns, DELIVERIES_OF_EVENT_MAX).await?;
     Ok(Some(ExplainedEvent { event, deliveries }))
 }

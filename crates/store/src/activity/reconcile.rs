@@ -18,10 +18,11 @@ use uuid::Uuid;
 
 use super::batch::EventRecord;
 use super::code::Code;
-use super::query::{Conditions, EVENT_COLUMNS, big, string};
-use super::row::EventRow;
+use super::query::{Conditions, big, string};
+use super::scheduled::{EVENT_BYTES, events_at};
 use crate::entity::Row;
 use crate::error::StoreError;
+use crate::page::fitting;
 
 /// The most deliveries in one page; a page ends before the event with which there would be more. Of an event that has
 /// more by itself, the first so many.
@@ -204,6 +205,8 @@ pub struct Reconciled {
     pub event: EventRecord,
     /// Its own deliveries, not those of replays.
     pub deliveries: Vec<ReconciledDelivery>,
+    /// Whether it has more of them than [`RECONCILED_DELIVERIES_MAX`], and the others are not here.
+    pub is_cut: bool,
 }
 
 #[derive(FromQueryResult)]
@@ -225,30 +228,32 @@ pub struct ReconciledPage {
     pub next: Option<AcceptedPlace>,
 }
 
-/// The events of `range` in the order of their acceptance, at most `limit`, after the place of `after`.
+/// The events of `range` in the order of their acceptance, at most `limit`, after the place of `after`. Fewer where they
+/// have many deliveries, or long texts: a page ends at about 1 MiB of them.
 pub async fn reconcile(
     connection: &impl ConnectionTrait,
     range: &Range,
     limit: usize,
     after: Option<AcceptedPlace>,
 ) -> Result<ReconciledPage, StoreError> {
-    let mut events = events(connection, range, limit + 1, after).await?;
-    let mut more = events.len() > limit;
-    events.truncate(limit);
+    let (events, mut more) = events(connection, range, limit, after).await?;
     let mut items: Vec<Reconciled> =
-        events.into_iter().map(|event| Reconciled { event, deliveries: Vec::new() }).collect();
+        events.into_iter().map(|event| Reconciled { event, deliveries: Vec::new(), is_cut: false }).collect();
     let found = deliveries(connection, &items).await?;
     // By a map and not by order: how PostgreSQL orders text depends on the database's collation.
     let places: HashMap<_, _> =
         items.iter().enumerate().map(|(at, it)| ((it.event.accepted_at.as_millis(), it.event.key), at)).collect();
     let is_cut = found.len() > RECONCILED_DELIVERIES_MAX;
     let mut last = 0;
-    for found in found.into_iter().take(RECONCILED_DELIVERIES_MAX) {
+    for (number, found) in found.into_iter().enumerate() {
         let key = Row { table: "deliveries", key: &found.event_key }.parse("event_key", &found.event_key)?;
         // None: of the same event accepted at another time within the page.
-        if let Some(at) = places.get(&(found.created_ms, key)) {
+        let Some(at) = places.get(&(found.created_ms, key)) else { continue };
+        if number < RECONCILED_DELIVERIES_MAX {
             last = *at;
             items[last].deliveries.push(found.try_into()?);
+        } else {
+            items[*at].is_cut = *at == last;
         }
     }
     if is_cut {
@@ -260,22 +265,43 @@ pub async fn reconcile(
     Ok(ReconciledPage { items, next })
 }
 
+/// An event's key, and how much text it has.
+#[derive(FromQueryResult)]
+struct PlaceRow {
+    accepted_ms: i64,
+    key: String,
+    bytes: i64,
+}
+
+/// The events of a page, and whether there are more.
 async fn events(
     connection: &impl ConnectionTrait,
     range: &Range,
     limit: usize,
     after: Option<AcceptedPlace>,
-) -> Result<Vec<EventRecord>, StoreError> {
+) -> Result<(Vec<EventRecord>, bool), StoreError> {
     let mut conditions = Conditions::default();
     range.add_to(&mut conditions, "events", "accepted_ms");
     if let Some(AcceptedPlace { accepted_at, key }) = after {
         conditions.add("(accepted_ms, key) > ($, $)", [big(accepted_at.as_millis()), string(key.as_str())]);
     }
     let (filter, mut values) = conditions.into_where();
-    values.push(big(limit as i64));
-    let sql = format!("SELECT {EVENT_COLUMNS} FROM events{filter} ORDER BY accepted_ms, key LIMIT ${}", values.len());
+    values.push(big(limit as i64 + 1));
+    let sql = format!(
+        "SELECT accepted_ms, key, CAST({EVENT_BYTES} AS BIGINT) AS bytes FROM events{filter} \
+         ORDER BY accepted_ms, key LIMIT ${}",
+        values.len()
+    );
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-    EventRow::find_by_statement(statement).all(connection).await?.into_iter().map(EventRecord::try_from).collect()
+    let places = PlaceRow::find_by_statement(statement).all(connection).await?;
+    let fit = fitting(&places, limit, |place| place.bytes);
+    let keys = places[..fit].iter().map(|place| (place.accepted_ms, place.key.as_str()));
+    let mut events = events_at(connection, keys, "accepted_ms IS NOT NULL").await?;
+    // By place and not by key: how PostgreSQL orders text depends on the database's collation.
+    let order: HashMap<_, _> =
+        places.iter().enumerate().map(|(at, place)| ((place.accepted_ms, place.key.as_str()), at)).collect();
+    events.sort_by_key(|event| order.get(&(event.accepted_at.as_millis(), event.key.as_str())).copied());
+    Ok((events, fit < places.len()))
 }
 
 /// Deliveries of these events, in the order of the events; one more than [`RECONCILED_DELIVERIES_MAX`] at most.

@@ -8,8 +8,8 @@ use slipstream_core::timestamp::Timestamp;
 
 use super::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Removal};
 use super::code::Code;
-use super::quarantine;
 use super::upsert::{Upsert, optional_text, text};
+use super::{health, quarantine};
 use crate::entity::to_json;
 use crate::error::StoreError;
 use crate::store::Store;
@@ -129,9 +129,12 @@ pub async fn record(store: &Store, mut batch: Batch) -> Result<(), StoreError> {
         values.extend([Value::Uuid(Some(subscription)), text(site.to_string())]);
     };
     SUBSCRIPTIONS.run(&transaction, subscriptions, bind).await?;
+    let successes = health::successes(&batch.deliveries);
     DELIVERIES.run(&transaction, batch.deliveries, bind_delivery).await?;
     ATTEMPTS.run(&transaction, batch.attempts, bind_attempt).await?;
     quarantine::UPSERT.run(&transaction, batch.quarantined, quarantine::bind).await?;
+    // Last, since another writer may wait for these rows.
+    health::note(&transaction, successes).await?;
     transaction.commit().await?;
     for removal in batch.removals {
         while cancel(store.connection(), removal).await? == CANCELLED_MAX {}

@@ -13,4 +13,4 @@ mod walk;
 
 pub use self::jobs::{JobState, NewJob, ReplayJob, cancel, create, forget, job, jobs, pause, resume};
 pub use self::lease::{Claim, Step, advance, claim, finish, release, renew, state_of};
-pub use self::walk::{Original, count, deliveries_to, event_of, originals};
+pub use self::walk::{Original, count, event_of, originals, replays_to};

@@ -17,10 +17,16 @@ pub struct Retention {
 }
 
 #[derive(FromQueryResult)]
-struct Key {
+struct Old {
     created_ms: i64,
     id: Uuid,
+    event_key: String,
 }
+
+/// Whether event `e` is old. It goes after its deliveries: they are what keeps it, by (`created_ms`, `event_key`).
+const IS_OLD: &str = "e.accepted_ms < $1 AND COALESCE(e.routed_ms, e.cancelled_ms, e.intended_ms, e.accepted_ms) < $1 \
+                      AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.created_ms = e.accepted_ms \
+                      AND d.event_key = e.key)";
 
 /// Forgets at most `limit` of each kind, in transactions of their own; says how many rows it touched in all. Call it
 /// again until that is 0.
@@ -29,17 +35,12 @@ struct Key {
 pub async fn expire(store: &Store, retention: Retention, limit: usize) -> Result<u64, StoreError> {
     let (limit, before) = (limit.clamp(1, 10_000), retention.records_before);
     let mut touched = forget_deliveries(store, before, limit).await?;
-    // An event goes after its deliveries: they are what keeps it, by (created_ms, event_key).
-    touched += forget(
-        store,
+    // Those that never had a delivery.
+    let sql = format!(
         "DELETE FROM events WHERE (accepted_ms, key) IN (SELECT e.accepted_ms, e.key FROM events e \
-         WHERE e.accepted_ms < $1 AND COALESCE(e.routed_ms, e.cancelled_ms, e.intended_ms, e.accepted_ms) < $1 AND NOT EXISTS \
-         (SELECT 1 FROM deliveries d WHERE d.created_ms = e.accepted_ms AND d.event_key = e.key) \
-         ORDER BY e.accepted_ms LIMIT $2)",
-        before,
-        limit,
-    )
-    .await?;
+         WHERE {IS_OLD} ORDER BY e.accepted_ms LIMIT $2)"
+    );
+    touched += forget(store, &sql, before, limit).await?;
     touched += forget(
         store,
         "UPDATE attempts SET response = NULL WHERE (delivery_id, number) IN (SELECT delivery_id, number \
@@ -65,14 +66,16 @@ async fn forget(store: &Store, sql: &str, before: Timestamp, limit: usize) -> Re
     Ok(connection.execute_raw(statement).await?.rows_affected())
 }
 
+/// Forgets deliveries, and in the same transaction the events that have none left by that: between the two they would
+/// count as events that nobody matched.
 async fn forget_deliveries(store: &Store, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
     let connection = store.connection();
     let backend = connection.get_database_backend();
     // A delivery ends after it is made, so `created_ms` bounds the search and the key finds the oldest.
-    let sql = "SELECT created_ms, id FROM deliveries WHERE created_ms < $1 AND updated_ms < $1 AND state >= 20 \
+    let sql = "SELECT created_ms, id, event_key FROM deliveries WHERE created_ms < $1 AND updated_ms < $1 AND state >= 20 \
                ORDER BY created_ms, id LIMIT $2";
     let values = [Value::BigInt(Some(before.as_millis())), Value::BigInt(Some(limit as i64))];
-    let old = Key::find_by_statement(Statement::from_sql_and_values(backend, sql, values)).all(connection).await?;
+    let old = Old::find_by_statement(Statement::from_sql_and_values(backend, sql, values)).all(connection).await?;
     if old.is_empty() {
         return Ok(0);
     }
@@ -85,6 +88,15 @@ async fn forget_deliveries(store: &Store, before: Timestamp, limit: usize) -> Re
     let sql = format!("DELETE FROM deliveries WHERE (created_ms, id) IN (VALUES {pairs})");
     let values = old.iter().flat_map(|key| [Value::BigInt(Some(key.created_ms)), Value::Uuid(Some(key.id))]);
     let deleted = transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?.rows_affected();
+    let pairs = list(&|row| format!("(${}, ${})", row * 2 + 2, row * 2 + 3));
+    let sql = format!(
+        "DELETE FROM events WHERE (accepted_ms, key) IN (SELECT e.accepted_ms, e.key FROM events e \
+         WHERE (e.accepted_ms, e.key) IN (VALUES {pairs}) AND {IS_OLD})"
+    );
+    let keys =
+        old.into_iter().flat_map(|key| [Value::BigInt(Some(key.created_ms)), Value::String(Some(key.event_key))]);
+    let values = std::iter::once(Value::BigInt(Some(before.as_millis()))).chain(keys);
+    let events = transaction.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?.rows_affected();
     transaction.commit().await?;
-    Ok(deleted)
+    Ok(deleted + events)
 }

@@ -1,9 +1,10 @@
 //! Events that wait for their time (issue 3, "Scheduled events"): what SQL knows of them. What really waits is on the bus.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use sea_orm::{ConnectionTrait, FromQueryResult as _, Statement, Value};
+use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
 use slipstream_core::ids::{AccountId, EventKey};
 use slipstream_core::lane::Visibility;
 use slipstream_core::slug::Slug;
@@ -11,10 +12,11 @@ use slipstream_core::timestamp::Timestamp;
 
 use super::batch::EventRecord;
 use super::code::Code as _;
-use super::query::{Conditions, EVENT_COLUMNS, big, string};
+use super::query::{Conditions, EVENT_COLUMNS, KEYS_MAX, add_keys, big, string};
 use super::row::EventRow;
+use crate::entity::Row;
 use crate::error::StoreError;
-use crate::page::Page;
+use crate::page::{Page, fitting};
 
 /// Which of a site's events that wait are wanted. Every condition that is given must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +63,20 @@ impl FromStr for HeldPlace {
     }
 }
 
-/// Events that wait, the one that comes due first in front, at most `limit`, after the place of `after`.
+/// What of a row says that its event waits, word for word as the partial index has it: else neither planner uses it.
+const WAITS: &str = "routed_ms IS NULL AND cancelled_ms IS NULL";
+
+/// Where an event stands in the list and in its table, and how much text it has.
+#[derive(FromQueryResult)]
+struct PlaceRow {
+    intended_ms: i64,
+    accepted_ms: i64,
+    key: String,
+    bytes: i64,
+}
+
+/// Events that wait, the one that comes due first in front, at most `limit`, after the place of `after`. Fewer where
+/// their texts are long: a page ends at about 1 MiB of them.
 ///
 /// The position is a key, so an event that comes due or is recorded meanwhile neither shifts a page nor repeats one; an
 /// event that is moved meanwhile may be seen twice, or not at all, as its new time says.
@@ -72,8 +87,8 @@ pub async fn held(
     after: Option<HeldPlace>,
 ) -> Result<Page<EventRecord>, StoreError> {
     let mut conditions = Conditions::default();
-    // As the partial index has it, word for word: else neither planner uses it.
-    conditions.add("routed_ms IS NULL AND cancelled_ms IS NULL AND site = $", [string(filter.site.as_str())]);
+    conditions.add(WAITS, []);
+    conditions.add("site = $", [string(filter.site.as_str())]);
     // Nothing is held without a time; and only so does the first page begin where the index does.
     conditions.add("intended_ms IS NOT NULL", []);
     if let Some(HeldPlace { intended_at, key }) = after {
@@ -94,15 +109,54 @@ pub async fn held(
     }
     let (condition, mut values) = conditions.into_where();
     values.push(big(limit as i64 + 1));
-    let sql =
-        format!("SELECT {EVENT_COLUMNS} FROM events{condition} ORDER BY intended_ms, key LIMIT ${}", values.len());
+    let sql = format!(
+        "SELECT intended_ms, accepted_ms, key, CAST({EVENT_BYTES} AS BIGINT) AS bytes FROM events{condition} \
+         ORDER BY intended_ms, key LIMIT ${}",
+        values.len()
+    );
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-    let rows = EventRow::find_by_statement(statement).all(connection).await?;
-    let events: Result<Vec<_>, _> = rows.into_iter().map(EventRecord::try_from).collect();
-    Ok(Page::of(events?, limit, |event| {
-        let intended_at = event.intended_at.expect("the condition says that it has one");
-        HeldPlace { intended_at, key: event.key }.to_string()
-    }))
+    let places = PlaceRow::find_by_statement(statement).all(connection).await?;
+    let fit = fitting(&places, limit, |place| place.bytes);
+    let next = match places.get(..fit).and_then(<[_]>::last) {
+        Some(last) if fit < places.len() => {
+            let key = Row { table: "events", key: &last.key }.parse("key", &last.key)?;
+            Some(HeldPlace { intended_at: Timestamp::from_millis(last.intended_ms), key }.to_string())
+        }
+        _ => None,
+    };
+    let keys = places[..fit].iter().map(|place| (place.accepted_ms, place.key.as_str()));
+    let mut items = events_at(connection, keys, WAITS).await?;
+    // In the order of the places, which is not that of the keys.
+    let order: HashMap<_, _> =
+        places.iter().enumerate().map(|(at, place)| ((place.accepted_ms, place.key.as_str()), at)).collect();
+    items.sort_by_key(|event| order.get(&(event.accepted_at.as_millis(), event.key.as_str())).copied());
+    Ok(Page { items, next })
+}
+
+/// Bytes of text of an event.
+pub(super) const EVENT_BYTES: &str = "octet_length(source) + octet_length(id) + octet_length(type) \
+                                      + COALESCE(octet_length(subject), 0) + COALESCE(octet_length(skipped), 0)";
+
+/// The events with these keys of which `condition` holds, in no order that means anything.
+pub(super) async fn events_at<'a>(
+    connection: &impl ConnectionTrait,
+    keys: impl Iterator<Item = (i64, &'a str)>,
+    condition: &str,
+) -> Result<Vec<EventRecord>, StoreError> {
+    let keys: Vec<_> = keys.map(|(accepted_ms, key)| (accepted_ms, string(key))).collect();
+    let mut events = Vec::with_capacity(keys.len());
+    for chunk in keys.chunks(KEYS_MAX) {
+        let mut conditions = Conditions::default();
+        conditions.add(condition, []);
+        add_keys(&mut conditions, "(accepted_ms, key)", chunk);
+        let (condition, values) = conditions.into_where();
+        let sql = format!("SELECT {EVENT_COLUMNS} FROM events{condition}");
+        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        for row in EventRow::find_by_statement(statement).all(connection).await? {
+            events.push(row.try_into()?);
+        }
+    }
+    Ok(events)
 }
 
 /// The event of `site` with this key that was to be delivered at a certain time, whether it still waits or not. If it was

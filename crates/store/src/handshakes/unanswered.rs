@@ -29,8 +29,7 @@ pub struct Unanswered {
 /// # Errors
 /// [`StoreError::Conflict`] when the subscription does not exist.
 pub async fn put(connection: &impl ConnectionTrait, unanswered: &Unanswered) -> Result<(), StoreError> {
-    let replace =
-        OnConflict::column(Column::Subscription).update_columns([Column::Uri, Column::AskedAtMs]).to_owned();
+    let replace = OnConflict::column(Column::Subscription).update_columns([Column::Uri, Column::AskedAtMs]).to_owned();
     let row = Model::from(unanswered).into_active_model();
     Entity::insert(row).on_conflict(replace).exec_without_returning(connection).await?;
     Ok(())

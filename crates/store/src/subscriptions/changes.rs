@@ -193,8 +193,7 @@ pub async fn grant(
         .case(Expr::col(Column::State).eq(PENDING), Expr::value(ACTIVE))
         .finally(Expr::col(Column::State));
     // None for one that becomes active: it has come back.
-    let reason =
-        CaseStatement::new().case(Expr::col(Column::State).ne(PENDING), Expr::col(Column::DisabledReason));
+    let reason = CaseStatement::new().case(Expr::col(Column::State).ne(PENDING), Expr::col(Column::DisabledReason));
     let update = update(id)
         .col_expr(Column::State, state.into())
         .col_expr(Column::DisabledReason, reason.into())

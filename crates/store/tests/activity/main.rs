@@ -1,5 +1,7 @@
 //! One suite of statements about what happened and how it is found again, run over SQLite and over PostgreSQL.
 
+mod failing;
+mod long;
 mod reconciling;
 mod records;
 mod waiting;

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::ids::{DeliveryId, ReplayId};
-use slipstream_store::Store;
 use slipstream_store::activity::{
-    Batch, ByState, DeliveryRecord, EventRecord, RECONCILED_DELIVERIES_MAX, Range, Reconciled, Totals, reconcile,
-    totals,
+    Batch, ByState, DeliveryRecord, EventRecord, RECONCILED_DELIVERIES_MAX, Range, Reconciled, Retention, Totals,
+    expire, reconcile, totals,
 };
+use slipstream_store::{ConnectionTrait as _, DbBackend, Store};
 use uuid::Uuid;
 
 use crate::{at, delivery_record, event_record, on_both_backends, site, subscription, write};
@@ -18,6 +18,7 @@ on_both_backends!(
     a_delivery_whose_event_is_not_recorded_does_not_add_up,
     pages_hold_every_event_once_with_its_own_deliveries,
     a_page_ends_before_it_has_too_many_deliveries,
+    an_event_is_forgotten_together_with_its_last_delivery,
     a_hundred_thousand_events_are_counted_in_time,
 );
 
@@ -139,10 +140,48 @@ async fn a_page_ends_before_it_has_too_many_deliveries(store: Store) {
     }
     write(&store, batch).await;
     let (items, count) = pages(&store, &range(0, 10), 100).await;
-    let found: Vec<_> = items.iter().map(|item| (item.event.id.as_str(), item.deliveries.len())).collect();
+    let found: Vec<_> = items.iter().map(|item| (item.event.id.as_str(), item.deliveries.len(), item.is_cut)).collect();
     let most = RECONCILED_DELIVERIES_MAX;
-    assert_eq!(found, [("a", 10), ("b", most), ("c", most), ("d", 1)], "of one with more, the first so many");
+    let expected = [("a", 10, false), ("b", most, false), ("c", most, true), ("d", 1, false)];
+    assert_eq!(found, expected, "of one with more, the first so many");
     assert_eq!(count, 4);
+}
+
+/// Were its deliveries to go first, it would count as one that nobody matched until it went too.
+async fn an_event_is_forgotten_together_with_its_last_delivery(store: Store) {
+    let mut batch = Batch::default();
+    for number in 0..6_i64 {
+        let event = event_record(&number.to_string(), number);
+        batch.deliveries.push(delivery_record(&event, 1, DeliveryState::Succeeded, 20));
+        batch.events.push(event);
+    }
+    write(&store, batch).await;
+    let retention = Retention { records_before: at(1000), responses_before: at(0) };
+    let counted = async || totals(store.connection(), &range(0, 10)).await.unwrap();
+    let before = counted().await;
+
+    // Events cannot be deleted now: then their deliveries are not either.
+    let (forbid, allow): (&[&str], _) = match store.connection().get_database_backend() {
+        DbBackend::Postgres => (
+            &[
+                "CREATE FUNCTION no() RETURNS trigger AS 'BEGIN RAISE EXCEPTION ''no''; END' LANGUAGE plpgsql",
+                "CREATE TRIGGER keep BEFORE DELETE ON events FOR EACH ROW EXECUTE FUNCTION no()",
+            ],
+            "DROP TRIGGER keep ON events",
+        ),
+        _ => {
+            (&["CREATE TRIGGER keep BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'no'); END"], "DROP TRIGGER keep")
+        }
+    };
+    for sql in forbid {
+        store.connection().execute_unprepared(sql).await.unwrap();
+    }
+    assert!(expire(&store, retention, 2).await.is_err());
+    assert_eq!(counted().await, before);
+    store.connection().execute_unprepared(allow).await.unwrap();
+    assert_eq!(expire(&store, retention, 2).await.unwrap(), 4, "two deliveries and two events");
+    let after = counted().await;
+    assert_eq!((after.events, after.accepted, after.unmatched, after.states.succeeded), (4, 4, 0, 4));
 }
 
 async fn a_hundred_thousand_events_are_counted_in_time(store: Store) {

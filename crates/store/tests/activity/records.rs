@@ -1,6 +1,7 @@
 //! Events, deliveries and attempts: writing in any order, reading, forgetting.
 
 use slipstream_core::answer::ErrorCode;
+use slipstream_core::config::Surface;
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::ids::DeliveryId;
 use slipstream_store::Store;
@@ -154,6 +155,9 @@ async fn filters_find_what_they_say(store: Store) {
     assert_eq!(count(Filter { event_type: Some("communications.letter.created".into()), ..filter() }).await, 14);
     assert_eq!(count(Filter { event_type: Some("communications".into()), ..filter() }).await, 0);
     assert_eq!(count(Filter { event_id: Some("3".into()), ..filter() }).await, 2);
+    assert_eq!(count(Filter { event: Some(all[3].event_key), ..filter() }).await, 2);
+    assert_eq!(count(Filter { event: Some(event_record("nobody", 0).key), ..filter() }).await, 0);
+    assert_eq!(count(Filter { surface: Some(Surface::Slipstream), ..filter() }).await, 28);
     assert_eq!(count(Filter { since: Some(at(10_000)), until: Some(at(13_000)), ..filter() }).await, 3);
     for state in states {
         let items = found(&store, Filter { states: vec![state], ..filter() }).await;
@@ -165,6 +169,8 @@ async fn filters_find_what_they_say(store: Store) {
         subscription: Some(all[16].subscription),
         event_type: Some("communications.letter.created".into()),
         event_id: Some("2".into()),
+        surface: Some(Surface::Slipstream),
+        event: Some(all[16].event_key),
         since: Some(at(16_000)),
         until: Some(at(16_001)),
     };

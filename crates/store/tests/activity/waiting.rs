@@ -1,14 +1,13 @@
-//! Events that wait for their time, what was accepted before, and endpoints that only fail.
+//! Events that wait for their time, and what was accepted before.
 
 use slipstream_core::contract::{SeenAnswer, SeenQuestion};
-use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{AccountId, EventKey, id_hash};
 use slipstream_core::lane::Visibility;
 use slipstream_core::limits::DEDUPLICATION_MILLIS;
 use slipstream_store::Store;
-use slipstream_store::activity::{Batch, EventRecord, Failing, HeldFilter, event, held, is_failing, scheduled, seen};
+use slipstream_store::activity::{Batch, EventRecord, HeldFilter, event, held, scheduled, seen};
 
-use crate::{at, attempt_record, delivery_record, event_record, on_both_backends, site, subscription, write};
+use crate::{at, event_record, on_both_backends, site, write};
 
 on_both_backends!(
     the_order_and_number_of_writes_do_not_matter,
@@ -17,7 +16,6 @@ on_both_backends!(
     a_scheduled_event_is_found_by_its_key_in_any_state,
     the_earliest_acceptance_within_seven_days_is_what_was_seen,
     an_account_sees_public_events_and_its_own_and_nothing_else,
-    an_endpoint_fails_when_it_was_tried_often_enough_and_never_took_anything,
 );
 
 fn held_record(id: &str, accepted: i64, intended: i64) -> EventRecord {
@@ -222,28 +220,4 @@ async fn the_earliest_acceptance_within_seven_days_is_what_was_seen(store: Store
     many.insert(300, question("1", 20));
     many.push(question("plain", 20));
     assert_eq!(ask(&many).await, [answer("1", 0, Some(1)), answer("plain", 5, None)]);
-}
-
-async fn an_endpoint_fails_when_it_was_tried_often_enough_and_never_took_anything(store: Store) {
-    let mut batch = Batch::default();
-    // To the one subscription six attempts of two deliveries, to the other as many and a success before.
-    for (to, id, accepted) in [(1, "1", 0), (1, "2", 100), (2, "3", 0), (2, "4", 100)] {
-        let event = event_record(id, accepted);
-        let delivery = delivery_record(&event, to, DeliveryState::RetryWait, accepted + 30);
-        batch
-            .attempts
-            .extend((1..=3).map(|number| attempt_record(&delivery, number, accepted + 10 * i64::from(number))));
-        batch.deliveries.push(delivery);
-    }
-    batch.deliveries.push(delivery_record(&event_record("taken", 0), 2, DeliveryState::Succeeded, 15));
-    write(&store, batch).await;
-    let failing = async |to: u128, since: i64, attempts_min: u32| {
-        let asked = Failing { subscription: subscription(to), site: site(), since: at(since), attempts_min };
-        is_failing(store.connection(), &asked).await.unwrap()
-    };
-    assert!(failing(1, 0, 6).await && !failing(1, 0, 7).await, "six attempts");
-    assert!(failing(1, 20, 5).await && !failing(1, 20, 6).await, "five since");
-    assert!(!failing(2, 0, 1).await, "it took one");
-    assert!(failing(2, 16, 1).await, "not since");
-    assert!(!failing(3, 0, 1).await && !failing(3, 0, 0).await, "it was never tried");
 }

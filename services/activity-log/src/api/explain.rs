@@ -15,8 +15,8 @@ use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::list::{Pairs, bad_parameter, each_once, parse, unknown_parameter};
 use slipstream_service::{ApiError, clock};
-use slipstream_store::activity::replay::deliveries_to;
-use slipstream_store::activity::{Delivery, delivery, event};
+use slipstream_store::activity::replay::replays_to;
+use slipstream_store::activity::{delivery, event};
 
 use self::checks::{Check, Facts, Verdict, explain};
 use super::view::{DeliveryDetail, DeliveryView};
@@ -73,7 +73,7 @@ pub(super) struct Explanation {
     /// The event's own delivery to the subscription.
     #[serde(skip_serializing_if = "Option::is_none")]
     delivery: Option<DeliveryDetail>,
-    /// Those that replays made, oldest first.
+    /// Those that replays made, oldest first: the newest 100, and one that succeeded, if any did.
     replays: Vec<DeliveryView>,
 }
 
@@ -93,10 +93,7 @@ pub(super) async fn answer(
     let (mut own, mut replays) = (None, Vec::new());
     if let Some(event) = &event {
         own = ask(delivery(connection, DeliveryId::derive(event.accepted_at, to, &event.key))).await?;
-        replays = ask(deliveries_to(connection, event.accepted_at, &event.key, to)).await?;
-        replays.retain(|delivery: &Delivery| delivery.record.replay.is_some());
-        // A replay's id begins with the time of its making.
-        replays.sort_unstable_by_key(|delivery| delivery.record.replay);
+        replays = ask(replays_to(connection, event.accepted_at, &event.key, to)).await?;
     }
     let facts = Facts {
         event: event.as_ref(),

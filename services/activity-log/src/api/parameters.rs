@@ -1,5 +1,6 @@
 //! The parameters of a list, checked: whatever is wrong is named, and nothing is ignored.
 
+use slipstream_core::config::Surface;
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::DeliveryId;
 use slipstream_core::problem::Problem;
@@ -11,7 +12,7 @@ use slipstream_store::activity::Filter;
 use super::delivery_id;
 
 /// Every parameter, in words.
-const KNOWN: &str = "state, site, subscription, type, eventId, since, until, limit and cursor";
+const KNOWN: &str = "state, site, subscription, surface, type, event, eventId, since, until, limit and cursor";
 
 /// What a list is asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,8 +23,8 @@ pub(super) struct ListParameters {
 }
 
 impl ListParameters {
-    /// Reads `state` (one or several of `states`, with commas between), `site`, `subscription`, `type`, `eventId`,
-    /// `since`, `until`, `limit` and `cursor`.
+    /// Reads `state` (one or several of `states`, with commas between), `site`, `subscription`, `surface`, `type`,
+    /// `event` (an event's key), `eventId`, `since`, `until`, `limit` and `cursor`.
     ///
     /// # Errors
     /// 400 naming the first parameter that is unknown, given twice, or has a value that does not fit.
@@ -39,6 +40,8 @@ impl ListParameters {
             "state" => filter.states = parse_states(name, &value, states)?,
             "site" => filter.site = Some(parse(name, &value, "must be a site's slug")?),
             "subscription" => filter.subscription = Some(parse(name, &value, "must be a UUID")?),
+            "surface" => filter.surface = Some(parse_surface(name, &value)?),
+            "event" => filter.event = Some(parse(name, &value, "must be an event's key, 22 characters")?),
             "type" => filter.event_type = Some(text(name, value)?),
             "eventId" => filter.event_id = Some(text(name, value)?),
             "since" => filter.since = Some(parse(name, &value, "must be an RFC 3339 timestamp")?),
@@ -60,6 +63,12 @@ fn text(name: &str, value: String) -> Result<String, Problem> {
     } else {
         Ok(value)
     }
+}
+
+fn parse_surface(name: &str, value: &str) -> Result<Surface, Problem> {
+    let known = [Surface::Slipstream];
+    let surface = known.into_iter().find(|surface| surface.as_str() == value);
+    surface.ok_or_else(|| bad_parameter(name, "must be slipstream"))
 }
 
 fn parse_states(name: &str, value: &str, allowed: &[DeliveryState]) -> Result<Vec<DeliveryState>, Problem> {
@@ -93,6 +102,8 @@ mod tests {
             ("state", "failed,"),
             ("site", "x"),
             ("subscription", "1"),
+            ("surface", "ecg"),
+            ("event", "1"),
             ("type", ""),
             ("type", "a\0"),
             ("eventId", ""),
@@ -118,12 +129,16 @@ mod tests {
             ("state", "failed,exhausted,failed"),
             ("site", "s8n6EzC"),
             ("subscription", uuid),
+            ("surface", "slipstream"),
+            ("event", "AAAAAAAAAAAAAAAAAAAAAA"),
             ("since", "2026-03-02T09:30:00+01:00"),
             ("limit", "100"),
             ("cursor", "018f2b1e000070008000000000000001"),
         ]);
         let parameters = parameters.unwrap();
         assert_eq!(parameters.filter.states, [DeliveryState::Failed, DeliveryState::Exhausted]);
+        assert_eq!(parameters.filter.surface, Some(Surface::Slipstream));
+        assert_eq!(parameters.filter.event.unwrap().as_str(), "AAAAAAAAAAAAAAAAAAAAAA");
         assert_eq!(parameters.filter.since.unwrap().to_string(), "2026-03-02T08:30:00.000Z");
         assert_eq!((parameters.limit, parameters.after.unwrap().to_string()), (100, uuid.to_owned()));
         assert_eq!(parsed(&[]).unwrap().limit, LIMIT_DEFAULT);

@@ -1,7 +1,8 @@
 //! `GET /admin/v1/reconcile`: everything accepted in a time, and what became of it (issue 3, "Reconcile").
 //!
-//! `items` are a page of events with the state of each for every subscription that matched; `totals` are of the whole
-//! range:
+//! `items` are a page of events with the state of each for every subscription that matched; an event with more than
+//! 10,000 deliveries has the first so many, and `deliveriesCut`. `totals` are of the whole range, and on the first page
+//! only, null on the others:
 //!
 //! > accepted = succeeded + failed + exhausted + expired + cancelled + waiting + unmatched
 //!
@@ -12,7 +13,12 @@
 //!
 //! `unrecorded` is what the bus holds that the records do not have yet, looked up before the counting: with nothing
 //! there, every event that was acknowledged before the request is in the totals, if it is in the range, and `complete` is
-//! true. Both are null and false when the bus does not tell. A delivery that was recorded and then lost would stay
+//! true. Both are null and false when the bus does not tell. `complete` is also false when `since` lies before what is
+//! kept: then `keptSince` says from when on nothing was forgotten yet, and what lies before it counts as what is left of
+//! it.
+//!
+//! Work-queue events that are due at once are no part of this, nor are private ones: they go to one consumer straight from
+//! the broker, and nothing is recorded of them; `without` says so. A delivery that was recorded and then lost would stay
 //! `waiting` for ever; the numbers do not hide it, and cannot tell it from one that still waits.
 
 use std::time::Duration;
@@ -28,15 +34,16 @@ use slipstream_core::lane::Lane;
 use slipstream_core::problem::Problem;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
-use slipstream_service::ApiError;
 use slipstream_service::list::{
     LIMIT_DEFAULT, Pairs, bad_cursor, bad_parameter, each_once, parse, parse_limit, unknown_parameter,
 };
+use slipstream_service::{ApiError, clock};
 use slipstream_store::Store;
 use slipstream_store::activity::{AcceptedPlace, ByState, Range, Reconciled, Totals, reconcile, totals};
 
 use super::events::EventState;
-use crate::database::ask;
+use crate::config::RetentionConfig;
+use crate::database::{ask, before};
 
 /// How long the bus may take to tell what is still on its way.
 const BACKLOG_TIMEOUT: Duration = Duration::from_secs(2);
@@ -47,22 +54,29 @@ const KNOWN: &str = "since, until, site, limit and cursor";
 struct Reconciler {
     store: Store,
     bus: Bus,
+    /// For how long records are kept.
+    kept: Duration,
 }
 
 /// The route, not yet guarded.
-pub(crate) fn router(store: Store, bus: Bus) -> Router {
-    Router::new().route("/admin/v1/reconcile", get(answer)).with_state(Reconciler { store, bus })
+pub(crate) fn router(store: Store, bus: Bus, retention: RetentionConfig) -> Router {
+    let reconciler = Reconciler { store, bus, kept: retention.records };
+    Router::new().route("/admin/v1/reconcile", get(answer)).with_state(reconciler)
 }
 
 async fn answer(State(it): State<Reconciler>, Query(pairs): Query<Pairs>) -> Result<Json<ReconcileView>, ApiError> {
     let Parameters { range, limit, after } = Parameters::parse(pairs)?;
+    let kept_since = Some(before(clock::now(), it.kept)).filter(|kept_since| range.since < *kept_since);
     let unrecorded = unrecorded(&it.bus).await;
-    let totals = ask(totals(it.store.connection(), &range)).await?;
+    let totals = match after {
+        None => Some(ask(totals(it.store.connection(), &range)).await?.into()),
+        Some(_) => None,
+    };
     let page = ask(reconcile(it.store.connection(), &range, limit, after)).await?;
     let next = page.next.map(|place| format!("{}.{}", place.accepted_at.as_millis(), place.key));
     let items = page.items.into_iter().map(ItemView::from).collect();
-    let complete = unrecorded.is_some_and(|it| it.events == 0 && it.outcomes == 0);
-    Ok(Json(ReconcileView { items, next, totals: totals.into(), unrecorded, complete }))
+    let complete = kept_since.is_none() && unrecorded.is_some_and(|it| it.events == 0 && it.outcomes == 0);
+    Ok(Json(ReconcileView { items, next, totals, unrecorded, complete, kept_since, without: WITHOUT }))
 }
 
 /// Events that are not routed and messages that are not recorded; none if the bus does not tell.
@@ -123,14 +137,21 @@ fn place(cursor: &str) -> Option<AcceptedPlace> {
     Some(AcceptedPlace { accepted_at: Timestamp::from_millis(millis.parse().ok()?), key: key.parse().ok()? })
 }
 
-/// The whole answer. `next` is null on the last page; the rest is of the whole range, on every page.
+/// What no answer has in it.
+const WITHOUT: &str = "work-queue events that are due at once, and private events";
+
+/// The whole answer. `next` is null on the last page, `totals` on all but the first.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ReconcileView {
     items: Vec<ItemView>,
     next: Option<String>,
-    totals: TotalsView,
+    totals: Option<TotalsView>,
     unrecorded: Option<Unrecorded>,
     complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_since: Option<Timestamp>,
+    without: &'static str,
 }
 
 /// What the bus holds that the records do not have yet.
@@ -196,6 +217,9 @@ struct ItemView {
     accepted_at: Timestamp,
     state: EventState,
     deliveries: Vec<DeliveryStateView>,
+    /// Whether it has more than these.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    deliveries_cut: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -209,7 +233,7 @@ struct DeliveryStateView {
 
 impl From<Reconciled> for ItemView {
     fn from(reconciled: Reconciled) -> Self {
-        let Reconciled { event, deliveries } = reconciled;
+        let Reconciled { event, deliveries, is_cut } = reconciled;
         Self {
             state: EventState::of(&event, !deliveries.is_empty()),
             site: event.site,
@@ -218,6 +242,7 @@ impl From<Reconciled> for ItemView {
             id: event.id,
             r#type: event.event_type,
             accepted_at: event.accepted_at,
+            deliveries_cut: is_cut,
             deliveries: deliveries
                 .into_iter()
                 .map(|it| DeliveryStateView {

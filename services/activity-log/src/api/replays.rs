@@ -1,11 +1,14 @@
 //! Replay jobs: many deliveries by filter (SPEC 4.9; issue 3, "Replay").
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
+use slipstream_bus::{Bus, ConsumerName};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{ReplayId, SubscriptionId};
 use slipstream_core::problem::{Problem, ProblemKind};
@@ -16,9 +19,10 @@ use slipstream_service::{ApiError, clock};
 use slipstream_store::activity::Filter;
 use slipstream_store::activity::replay as store;
 use slipstream_store::activity::replay::{JobState, NewJob, ReplayJob, count, create, job, jobs};
+use tokio::time::timeout;
 
 use super::{DEAD, body};
-use crate::database::ask;
+use crate::database::{QUERY_TIMEOUT, ask};
 use crate::replay::Replayer;
 
 /// Deliveries a second unless asked for otherwise: a tenth of what one dispatcher does beside its work.
@@ -83,6 +87,8 @@ impl Wanted {
             event_id: None,
             since: self.since,
             until: self.until,
+            surface: None,
+            event: None,
         })
     }
 }
@@ -91,9 +97,43 @@ impl Wanted {
 #[derive(Debug, Serialize)]
 struct Counted {
     count: u64,
+    complete: bool,
 }
 
-/// `POST /deliveries/replay`: makes a job, or counts what it would be about.
+/// A job that was just made.
+#[derive(Debug, Serialize)]
+struct Made {
+    #[serde(flatten)]
+    job: JobView,
+    complete: bool,
+}
+
+/// How long to wait for what the dispatcher has decided already to be recorded.
+const RECORDED_WITHIN: Duration = Duration::from_secs(2);
+/// How often to look.
+const RECORDED_LOOKS: Duration = Duration::from_millis(50);
+
+/// Waits until nothing that was decided so far is still to be recorded, for a while; says whether it came to that. A
+/// delivery whose end is not recorded is no part of what is counted then.
+async fn all_is_recorded(bus: &Bus) -> bool {
+    let looking = async {
+        loop {
+            match bus.backlog(ConsumerName::ActivityLog).await {
+                Ok(0) => return true,
+                Ok(_) => tokio::time::sleep(RECORDED_LOOKS).await,
+                Err(error) => {
+                    let error = format!("{:#}", anyhow::Error::new(error));
+                    tracing::warn!(error, "the bus does not tell what is still to be recorded");
+                    return false;
+                }
+            }
+        }
+    };
+    timeout(RECORDED_WITHIN, looking).await.unwrap_or(false)
+}
+
+/// `POST /deliveries/replay`: makes a job, or counts what it would be about. `complete` is false when some ends that were
+/// decided before may not be recorded, so that the job goes without them.
 pub(super) async fn start(
     State(replayer): State<Replayer>,
     headers: HeaderMap,
@@ -103,17 +143,32 @@ pub(super) async fn start(
     let (dry_run, rate_per_second) = (wanted.dry_run, wanted.rate_per_second);
     let filter = wanted.into_filter()?;
     let (connection, now) = (replayer.store.connection(), clock::now());
+    let complete = all_is_recorded(&replayer.bus).await;
     let matched = ask(count(connection, &filter, now)).await?;
     if dry_run {
-        return Ok(Json(Counted { count: matched }).into_response());
+        return Ok(Json(Counted { count: matched, complete }).into_response());
     }
     let id = ReplayId(clock::new_uuid());
     let new = NewJob { id, filter, rate_per_second, matched, created_at: now };
-    ask(create(connection, &new)).await?;
+    make(&replayer, &new).await?;
     replayer.wake.notify_one();
     tracing::info!(replay.id = %id, replay.matched = matched, "replay job made by an operator");
     let location = [(header::LOCATION, format!("/admin/v1/replays/{id}"))];
-    Ok((StatusCode::ACCEPTED, location, Json(JobView::from(find(&replayer, id).await?))).into_response())
+    // From what was written, and not read again: were that to fail, whoever asked would ask for a second job.
+    let made = Made { job: ReplayJob::from(new).into(), complete };
+    Ok((StatusCode::ACCEPTED, location, Json(made)).into_response())
+}
+
+/// Writes the job down. An answer that does not come leaves open whether it is.
+async fn make(replayer: &Replayer, new: &NewJob) -> Result<(), ApiError> {
+    const UNSURE: &str =
+        "the database did not confirm in time; look at /admin/v1/replays before you repeat the request";
+    match timeout(QUERY_TIMEOUT, create(replayer.store.connection(), new)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if error.is_transient() => Err(ApiError::unavailable(UNSURE, error)),
+        Ok(Err(error)) => Err(ApiError::internal(error)),
+        Err(elapsed) => Err(ApiError::unavailable(UNSURE, elapsed)),
+    }
 }
 
 /// A page of jobs. `next` is null on the last one.

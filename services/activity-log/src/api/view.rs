@@ -36,6 +36,9 @@ pub(super) struct DeliveryView {
     /// By which replay it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<ReplayId>,
+    /// The event's own delivery, which that repeats.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay_of: Option<DeliveryId>,
     site: Slug,
     event_key: EventKey,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +72,7 @@ impl From<Delivery> for DeliveryView {
             id: record.id,
             webhook_id: first.webhook_id(),
             replay: record.replay,
+            replay_of: record.replay.map(|_| first),
             created_at: record.created_at(),
             site: record.site,
             event_key: record.event_key,

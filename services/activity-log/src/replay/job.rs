@@ -174,7 +174,8 @@ impl Job {
         }
         let now = clock::now();
         let (id, fence, connection) = (self.claim.job.id, self.claim.fence, self.replayer.store.connection());
-        if !timed(replay::advance(connection, id, fence, chunk.step, now, now.after(LEASE))).await? {
+        let step = (self.cursor, chunk.step);
+        if !timed(replay::advance(connection, id, fence, step, now, now.after(LEASE))).await? {
             return Ok(Flow::Lost);
         }
         self.cursor = Some(chunk.step.cursor);

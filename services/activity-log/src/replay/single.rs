@@ -76,8 +76,8 @@ impl Replayer {
     /// after the event, or not have matched it: whoever asks knows better.
     ///
     /// # Errors
-    /// 404 if the event is not recorded or the subscription does not exist; 409 if they do not belong together, or the
-    /// event cannot be delivered; 503 when the bus or the database does not answer.
+    /// 404 if the event is not recorded or the subscription does not exist; 409 if they do not belong together, the event
+    /// cannot be delivered, or its own delivery to the subscription has not ended; 503 when the bus or the database does not answer.
     pub(crate) async fn replay_event(
         &self,
         site: &Slug,
@@ -103,6 +103,15 @@ impl Replayer {
             replay: None,
         };
         let had_one = ask(delivery(self.store.connection(), own.id())).await?;
+        if let Some((Delivery { record, .. }, _)) = &had_one
+            && !record.state.is_terminal()
+        {
+            let state = record.state.as_str();
+            return Err(conflict(format!(
+                "the event's own delivery to the subscription is {state}, and only after it has ended can it be replayed"
+            ))
+            .into());
+        }
         let replay = had_one.as_ref().map(|_| ReplayId(clock::new_uuid()));
         let new = New { replay, ..own };
         self.publish(&event, new).await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
 use slipstream_store::activity::replay::{claim, forget};
 use tokio::task::JoinSet;
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Replayer;
 use super::job::{Job, LEASE};
+use crate::database::before;
 
 /// Jobs at once; a slow one must not hold up the others. Each has a chunk in memory (N9).
 const JOBS_MAX: usize = 4;
@@ -63,8 +63,7 @@ async fn next_job(replayer: &Replayer) -> Option<Job> {
 }
 
 async fn forget_old(replayer: &Replayer, keep: Duration) {
-    let before = clock::now().as_millis().saturating_sub(i64::try_from(keep.as_millis()).unwrap_or(i64::MAX));
-    match forget(replayer.store.connection(), Timestamp::from_millis(before)).await {
+    match forget(replayer.store.connection(), before(clock::now(), keep)).await {
         Ok(0) => {}
         Ok(jobs) => tracing::info!(replays.count = jobs, "forgot replay jobs that ended long ago"),
         // The next round tries again.

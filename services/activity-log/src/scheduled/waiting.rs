@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use slipstream_bus::{Bus, ConsumerName, Held, HeldChange, PublishError, Replaced, Schedules, subject};
+use slipstream_bus::{Bus, Held, HeldChange, PublishError, Replaced, Schedules, subject};
 use slipstream_core::event::envelope::{Envelope, NotAStoredEvent};
 use slipstream_core::ids::{EventKey, content_hash};
 use slipstream_core::lane::Visibility;
@@ -23,6 +23,8 @@ use crate::database::ask;
 const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long bringing SQL up to date may hold up an answer: the change itself is done.
 const REMEMBER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long after a first look in vain to take a second one: an event that was just published waits a moment later.
+const SECOND_LOOK_AFTER: Duration = Duration::from_millis(500);
 /// How often, and after what pause, to look for the end of an event that does not wait any more.
 const END_LOOKS: u32 = 5;
 const END_LOOKS_PAUSE: Duration = Duration::from_millis(50);
@@ -99,14 +101,13 @@ fn visibility(held: &Held) -> Visibility {
 /// What waits, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    bus: Bus,
     schedules: Schedules,
     store: Store,
 }
 
 impl Waiting {
-    pub(super) fn new(bus: Bus, store: Store) -> Self {
-        Self { schedules: bus.schedules(), bus, store }
+    pub(super) fn new(bus: &Bus, store: Store) -> Self {
+        Self { schedules: bus.schedules(), store }
     }
 
     /// The event with this key, if it waits and the caller may see it.
@@ -117,7 +118,11 @@ impl Waiting {
     /// # Errors
     /// 503 when the bus does not answer.
     pub(super) async fn find(&self, caller: &Caller, key: &EventKey) -> Result<Option<EventRecord>, ApiError> {
-        let Some(held) = self.look(caller, key).await? else { return Ok(None) };
+        let held = match self.look(caller, key).await? {
+            Some(held) => Some(held),
+            None => self.look_again(caller, key).await?,
+        };
+        let Some(held) = held else { return Ok(None) };
         let event = describe(&held).map_err(ApiError::internal)?;
         let newest = match ask(scheduled(self.store.connection(), &caller.site, key)).await {
             Ok(Some(recorded)) if recorded.accepted_at == event.accepted_at && recorded.supersedes(&event) => recorded,
@@ -135,6 +140,12 @@ impl Waiting {
         Ok(found.filter(|held| caller.may_see(visibility(held), held.meta.published_by)))
     }
 
+    /// The second look, which is the last.
+    async fn look_again(&self, caller: &Caller, key: &EventKey) -> Result<Option<Held>, ApiError> {
+        tokio::time::sleep(SECOND_LOOK_AFTER).await;
+        self.look(caller, key).await
+    }
+
     /// Changes the event with this key while it waits. Returns what it is now.
     ///
     /// # Errors
@@ -142,8 +153,9 @@ impl Waiting {
     /// somebody else at the same time; 400 when the new times do not fit; 503 when the bus did not confirm, which leaves
     /// open whether it happened.
     pub(super) async fn change(&self, caller: &Caller, key: &EventKey, asked: Change) -> Result<EventRecord, ApiError> {
-        let Some(held) = self.look(caller, key).await? else {
-            return Err(self.gone(caller, key, asked, None).await);
+        let held = match self.look(caller, key).await? {
+            Some(held) => held,
+            None => self.came_late(caller, key, asked).await?,
         };
         // Later than the change before, by whatever clock that was made: of two, SQL keeps the later.
         let after = |before: Timestamp| before.after(Duration::from_millis(1));
@@ -158,7 +170,7 @@ impl Waiting {
                 self.remember(&event).await;
                 Ok(event)
             }
-            Ok(Replaced::TooLate) => Err(self.gone(caller, key, asked, Some(&held)).await),
+            Ok(Replaced::TooLate) => Err(self.lost(caller, key, asked, &held).await),
             Err(error @ PublishError::Full { .. }) => {
                 Err(ApiError::unavailable("event storage is full; try again later", error))
             }
@@ -169,35 +181,43 @@ impl Waiting {
         }
     }
 
-    /// Why the event cannot be changed: it does not wait, or does not any more as it was `seen`.
-    async fn gone(&self, caller: &Caller, key: &EventKey, asked: Change, seen: Option<&Held>) -> ApiError {
+    /// The event that did not wait at the first look, if it does at the second; else why it cannot be changed.
+    async fn came_late(&self, caller: &Caller, key: &EventKey, asked: Change) -> Result<Held, ApiError> {
+        match self.recorded(caller, key, None).await? {
+            Some(event) if event.cancelled_at.is_some() => return Err(conflict("the event was cancelled already")),
+            Some(event) if event.routed_at.is_some() => return Err(came_due(asked)),
+            _ => {}
+        }
+        if let Some(held) = self.look_again(caller, key).await? {
+            return Ok(held);
+        }
+        // Recorded as held by now, it came due between the two.
+        Err(self.recorded(caller, key, None).await?.map_or_else(|| nothing_waits().into(), |_| came_due(asked)))
+    }
+
+    /// Why the event, which waited as it was `seen`, could not be changed.
+    async fn lost(&self, caller: &Caller, key: &EventKey, asked: Change, seen: &Held) -> ApiError {
         let changed = || conflict("somebody else changed the event at the same time; look at it again");
-        if let Some(seen) = seen {
-            match self.look(caller, key).await {
-                Ok(Some(now)) if now.meta.generation != seen.meta.generation => return changed(),
-                _ => {}
-            }
+        match self.look(caller, key).await {
+            Ok(Some(now)) if now.meta.generation != seen.meta.generation => return changed(),
+            _ => {}
         }
-        let recorded = match self.end(&caller.site, key, seen).await {
-            Ok(recorded) => recorded.filter(|event| caller.may_see(event.visibility, event.published_by)),
-            Err(error) if seen.is_none() => return error,
-            Err(_) => None,
-        };
-        let came_due = || conflict(format!("the event came due before it could be {}", asked.participle()));
-        match (recorded, seen) {
-            (Some(event), _) if event.cancelled_at.is_some() => conflict("the event was cancelled already"),
-            (Some(event), Some(seen)) if is_changed(&event, seen) => changed(),
-            (Some(_), _) | (None, Some(_)) => came_due(),
-            // Just published, it may not wait yet. Without a dispatcher there is no backlog to ask for.
-            (None, None) => match self.bus.backlog(ConsumerName::Hold).await {
-                Ok(1..) => Problem::new(
-                    ProblemKind::Unavailable,
-                    "no event is scheduled under this key, but some are still on their way; try again",
-                )
-                .into(),
-                Ok(0) | Err(_) => nothing_waits().into(),
-            },
+        match self.recorded(caller, key, Some(seen)).await {
+            Ok(Some(event)) if event.cancelled_at.is_some() => conflict("the event was cancelled already"),
+            Ok(Some(event)) if is_changed(&event, seen) => changed(),
+            Ok(_) | Err(_) => came_due(asked),
         }
+    }
+
+    /// What is recorded of an event that does not wait any more, if the caller may see it.
+    async fn recorded(
+        &self,
+        caller: &Caller,
+        key: &EventKey,
+        seen: Option<&Held>,
+    ) -> Result<Option<EventRecord>, ApiError> {
+        let recorded = self.end(&caller.site, key, seen).await?;
+        Ok(recorded.filter(|event| caller.may_see(event.visibility, event.published_by)))
     }
 
     /// What is recorded of an event that does not wait any more as it was `seen`. Whoever came first may still be writing
@@ -235,6 +255,10 @@ impl Waiting {
 /// Whether an event that is held still was changed after it was `seen`.
 fn is_changed(event: &EventRecord, seen: &Held) -> bool {
     event.routed_at.is_none() && event.changed_at > seen.meta.changed_at
+}
+
+fn came_due(asked: Change) -> ApiError {
+    conflict(format!("the event came due before it could be {}", asked.participle()))
 }
 
 fn conflict(detail: impl Into<Cow<'static, str>>) -> ApiError {

@@ -45,6 +45,8 @@ async fn bad_parameters_are_named(world: World) {
         ("since=now", "since"),
         ("site=%00", "site"),
         ("eventId=%00", "eventId"),
+        ("surface=ecg", "surface"),
+        ("event=1", "event"),
         ("colour=red", "colour"),
     ] {
         let (status, problem) = world.get(&format!("/deliveries?{query}")).await;
@@ -190,6 +192,9 @@ async fn filters_of_the_list_hold(world: World) {
         (format!("subscription={}", subscription(2)), vec![]),
         ("type=communications.letter.status_updated".into(), vec![of("2", 1000)]),
         ("eventId=3".into(), vec![of("3", 2000)]),
+        (format!("event={}", routed_event("2", 0).key), vec![of("2", 1000)]),
+        (format!("event={}&surface=slipstream", routed_event("9", 0).key), vec![]),
+        ("surface=slipstream".into(), vec![of("3", 2000), of("2", 1000), of("1", 0)]),
         (format!("since={}", at(1000)), vec![of("3", 2000), of("2", 1000)]),
         (format!("until={}", at(1000)), vec![of("1", 0)]),
         ("state=scheduled".into(), vec![of("3", 2000), of("2", 1000), of("1", 0)]),

@@ -92,6 +92,10 @@ async fn a_delivered_event_is_told_with_its_attempts_and_replays(stage: Stage) {
     says(&answer, "delivered", "Delivered by a replay at", ("attempts", "failed"));
     let states: Vec<_> = answer["replays"].as_array().unwrap().iter().map(|it| it["state"].clone()).collect();
     assert_eq!(states, ["failed", "succeeded"], "in the order of their making");
+    // Many later ones that failed do not hide it.
+    stage.outcomes((3..=110).map(|number| replayed(number, DeliveryState::Failed)).collect()).await;
+    let answer = told(&stage, "2", subscription(1), |it| it["replays"].as_array().unwrap().len() == 101).await;
+    says(&answer, "delivered", "Delivered by a replay at", ("attempts", "failed"));
     stage.stop().await;
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use slipstream_bus::{Consumer, ConsumerName, Message};
+use slipstream_bus::{Consumer, ConsumerName, Message, Outgoing, StreamName, subject};
 use slipstream_core::config::{Health, Record, Subscription};
-use slipstream_core::contract::{EndpointChange, EndpointChanged, RoutedEvent, SeenAnswer, SeenQuestion};
+use slipstream_core::contract::{EndpointChange, EndpointChanged, Meta, RoutedEvent, SeenAnswer, SeenQuestion};
 use slipstream_core::delivery::DeliveryState;
-use slipstream_core::ids::{EventKey, ReplayId, id_hash};
-use slipstream_core::lane::Lane;
+use slipstream_core::ids::{EventKey, ReplayId, SubscriptionId, id_hash};
+use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
@@ -25,6 +25,8 @@ on_both_backends!(
     an_endpoint_that_only_fails_is_disabled_once,
     an_exhausted_delivery_becomes_an_event_once,
     an_exhausted_delivery_is_told_of_only_when_it_is_recorded,
+    an_endpoint_that_was_degraded_long_before_it_last_took_something_is_disabled_too,
+    while_events_are_full_the_record_goes_on_and_what_is_exhausted_is_told_of_later,
 );
 
 /// Longer than anybody asks for, so that a slow machine is no silence.
@@ -78,9 +80,19 @@ async fn impatient(world: World) -> World {
 
 /// A subscription that has been degraded for some days, and so many attempts to it in the last hours.
 async fn degraded(world: &World, days: u64, attempts: i64, state: DeliveryState) -> Subscription {
+    let subscription = builders::subscription(builders::SITE, world.account.account.id, "https://a.example/");
+    degraded_as(world, subscription, days, attempts, state).await
+}
+
+async fn degraded_as(
+    world: &World,
+    mut subscription: Subscription,
+    days: u64,
+    attempts: i64,
+    state: DeliveryState,
+) -> Subscription {
     let now = clock::now();
     let ago = |hours: u64| Timestamp::from_millis(now.as_millis() - hours as i64 * 3_600_000);
-    let mut subscription = builders::subscription(builders::SITE, world.account.account.id, "https://a.example/");
     subscription.health = Health::Degraded(ago(days * 24));
     let event = routed_event(&subscription.id.to_string(), 0);
     let delivery = DeliveryRecord {
@@ -110,6 +122,42 @@ async fn degraded(world: &World, days: u64, attempts: i64, state: DeliveryState)
     let bucket = world.bus.config_bucket().await.unwrap();
     bucket.put(&Record::Subscription(Box::new(subscription.clone()))).await.unwrap();
     subscription
+}
+
+/// Degraded for longer than is looked at, and it took something in between: what counts is the time until now.
+async fn an_endpoint_that_was_degraded_long_before_it_last_took_something_is_disabled_too(world: World) {
+    let world = impatient(world).await;
+    let mut changes = world.bus.consume(ConsumerName::RegistryEndpoints).await.unwrap();
+    let took = async |subscription: &Subscription, hours_ago: i64| {
+        let at = Timestamp::from_millis(clock::now().as_millis() - hours_ago * 3_600_000);
+        let key = routed_event("taken", 0).key;
+        let taken = DeliveryRecord {
+            id: slipstream_core::ids::DeliveryId::derive(at, subscription.id, &key),
+            site: site(),
+            event_key: key,
+            subscription: subscription.id,
+            surface: subscription.surface,
+            lane: Lane::Normal,
+            state: DeliveryState::Succeeded,
+            reason: None,
+            next_attempt_at: None,
+            updated_at: at,
+            replay: None,
+        };
+        record(&world.store, Batch { deliveries: vec![taken], ..Batch::default() }).await.unwrap();
+    };
+    // Noted before the service knows of the subscription: it is judged at once.
+    let prepared = builders::subscription(builders::SITE, world.account.account.id, "https://a.example/");
+    let (long_ago, lately) = (prepared.clone(), Subscription { id: SubscriptionId(Uuid::from_u128(70)), ..prepared });
+    took(&lately, 4 * 24).await;
+    took(&long_ago, 6 * 24).await;
+    degraded_as(&world, lately, 10, 9, DeliveryState::RetryWait).await;
+    let long_ago = degraded_as(&world, long_ago, 10, 9, DeliveryState::RetryWait).await;
+    let told: EndpointChanged = serde_json::from_slice(&next(&mut changes).await.payload).unwrap();
+    assert_eq!(told.subscription, long_ago.id, "five days of nothing but failures");
+    let silence = tokio::time::timeout(Duration::from_millis(500), changes.next()).await;
+    assert!(silence.is_err(), "the other took something four days ago");
+    world.stop().await;
 }
 
 async fn next(messages: &mut Consumer) -> Message {
@@ -185,5 +233,51 @@ async fn an_exhausted_delivery_is_told_of_only_when_it_is_recorded(world: World)
     let path = format!("/deliveries/{}", delivery_id("1", 0));
     let (status, delivery) = world.get(&path).await;
     assert_eq!((status.as_u16(), &delivery["state"]), (200, &"exhausted".into()));
+    world.stop().await;
+}
+
+/// Lets stream `EVENTS` hold so many messages; -1: any number.
+async fn events_max(world: &World, messages: i64) {
+    let client = world.nats.client().await;
+    let ask = async |name: &str, body: String| {
+        let answer = client.request(format!("$JS.API.STREAM.{name}.EVENTS_0"), body.into()).await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert!(answer.get("error").is_none(), "{answer}");
+        answer
+    };
+    let mut config = ask("INFO", String::new()).await["config"].take();
+    config["max_msgs"] = messages.into();
+    ask("UPDATE", config.to_string()).await;
+}
+
+async fn while_events_are_full_the_record_goes_on_and_what_is_exhausted_is_told_of_later(world: World) {
+    let mut events = world.bus.consume(ConsumerName::Route(Lane::Normal)).await.unwrap();
+    let filler = Outgoing::new(subject::event(Visibility::Public, Lane::Normal, &site(), "a"), "{}".into());
+    world.bus.publisher(StreamName::Events).publish(filler.meta(&Meta::new(site(), at(0)))).await.unwrap();
+    next(&mut events).await;
+    events_max(&world, 1).await;
+    for id in ["1", "2", "1"] {
+        world.publish_outcomes(vec![exhausted(id)]).await;
+    }
+    world.publish_outcomes(vec![outcome("3", 0, DeliveryState::Succeeded, 1, 200)]).await;
+    for (id, state) in [("2", "exhausted"), ("3", "succeeded")] {
+        world.get_until(&format!("/deliveries/{}", delivery_id(id, 0)), |it| it["state"] == state).await;
+    }
+    assert!(world.ctx.health.is_ready(), "nothing is held up");
+    let early = tokio::time::timeout(Duration::from_millis(300), events.next()).await;
+    assert!(early.is_err(), "there is no room");
+    events_max(&world, -1).await;
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let event: serde_json::Value = serde_json::from_slice(&next(&mut events).await.payload).unwrap();
+        assert_eq!(event["type"], "slipstream.delivery.exhausted");
+        told.push(event["subject"].as_str().unwrap().to_owned());
+    }
+    told.sort_unstable();
+    let mut expected = ["1", "2"].map(|id| delivery_id(id, 0).to_string());
+    expected.sort_unstable();
+    assert_eq!(told, expected);
+    let more = tokio::time::timeout(Duration::from_millis(1500), events.next()).await;
+    assert!(more.is_err(), "each once");
     world.stop().await;
 }

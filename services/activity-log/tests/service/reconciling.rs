@@ -1,7 +1,10 @@
 //! Everything accepted in a time, and what became of it.
 
+use std::time::Duration;
+
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use slipstream_activity_log::RetentionConfig;
 use slipstream_bus::ConsumerName;
 use slipstream_bus::{Outgoing, StreamName, subject};
 use slipstream_core::config::Surface;
@@ -9,6 +12,8 @@ use slipstream_core::contract::{Matched, Meta, Outcome, RoutedEvent};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{DeliveryId, ReplayId};
 use slipstream_core::lane::Lane;
+use slipstream_core::timestamp::Timestamp;
+use slipstream_service::clock;
 use uuid::Uuid;
 
 use crate::on_both_backends;
@@ -18,6 +23,7 @@ on_both_backends!(
     nobody_but_the_operator_reconciles_and_bad_parameters_are_named,
     every_accepted_event_is_in_one_state_per_subscription_and_totals_add_up,
     what_is_not_recorded_yet_is_told,
+    what_may_be_forgotten_already_is_told,
 );
 
 fn path(rest: &str) -> String {
@@ -39,7 +45,7 @@ async fn nobody_but_the_operator_reconciles_and_bad_parameters_are_named(world: 
     world.stop().await;
 }
 
-/// All items, page by page; each page tells the same of the whole.
+/// All items, page by page, and what the first page tells of the whole. The others do not count again.
 async fn items(world: &World, rest: &str) -> (Vec<Value>, Value) {
     let (mut items, mut cursor, mut whole) = (Vec::new(), String::new(), None);
     loop {
@@ -48,8 +54,9 @@ async fn items(world: &World, rest: &str) -> (Vec<Value>, Value) {
         let Value::Array(mut found) = page["items"].take() else { panic!("{page}") };
         items.append(&mut found);
         let next = page["next"].take();
-        assert_eq!(*whole.get_or_insert(page.clone()), page);
-        let Some(next) = next.as_str() else { return (items, page) };
+        assert_eq!(page["totals"].is_null(), whole.is_some(), "{page}");
+        whole.get_or_insert(page);
+        let Some(next) = next.as_str() else { return (items, whole.unwrap()) };
         cursor = format!("&cursor={next}");
     }
 }
@@ -123,6 +130,8 @@ async fn every_accepted_event_is_in_one_state_per_subscription_and_totals_add_up
         "replays": {"waiting": 0, "succeeded": 1, "failed": 0, "exhausted": 0, "expired": 0, "cancelled": 0},
     });
     assert_eq!(whole["totals"], expected);
+    assert!(whole.get("keptSince").is_none() && items.iter().all(|item| item.get("deliveriesCut").is_none()));
+    assert!(whole["without"].as_str().unwrap().contains("work-queue"));
     let (_, elsewhere) = world.get(&path("&site=sUkLWZg")).await;
     assert_eq!((&elsewhere["items"], &elsewhere["totals"]["accepted"]), (&json!([]), &0.into()));
     world.stop().await;
@@ -147,5 +156,26 @@ async fn what_is_not_recorded_yet_is_told(world: World) {
     }
     let (_, two) = world.get(&path("")).await;
     assert_eq!((&two["unrecorded"]["events"], &two["complete"]), (&2.into(), &false.into()));
+    world.stop().await;
+}
+
+async fn what_may_be_forgotten_already_is_told(world: World) {
+    let (nats, url) = world.stop().await;
+    let day = Duration::from_hours(24);
+    let retention = RetentionConfig { records: 3 * day, ..RetentionConfig::default() };
+    let world = World::start_with(nats, url.clone(), url, retention).await;
+    for lane in Lane::ALL {
+        world.bus.consume(ConsumerName::Route(lane)).await.unwrap();
+    }
+    world.bus.consume(ConsumerName::Hold).await.unwrap();
+    let ago = |days: i64| Timestamp::from_millis(clock::now().as_millis() - days * 24 * 3_600_000);
+    let of = async |days| world.get(&format!("/reconcile?since={}&until={}", ago(days), ago(0))).await.1;
+    let kept = of(2).await;
+    assert_eq!((&kept["complete"], kept.get("keptSince")), (&true.into(), None), "{kept}");
+    let (before, too_far, after) = (ago(3), of(4).await, ago(3));
+    assert_eq!(too_far["complete"], false);
+    let kept_since: Timestamp = too_far["keptSince"].as_str().unwrap().parse().unwrap();
+    assert!(before <= kept_since && kept_since <= after, "{kept_since}");
+    assert!(too_far["totals"].is_object(), "counted all the same");
     world.stop().await;
 }

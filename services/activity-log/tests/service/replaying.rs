@@ -5,8 +5,8 @@ mod jobs;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use slipstream_bus::subject;
-use slipstream_core::contract::RoutedEvent;
+use slipstream_bus::{Outgoing, StreamName, subject};
+use slipstream_core::contract::{Meta, RoutedEvent};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{DeliveryId, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
@@ -21,6 +21,7 @@ staged_on_both_backends!(
     an_event_goes_to_a_subscription_that_was_made_later,
     an_event_does_not_go_where_it_must_not,
     the_bytes_that_are_sent_are_the_event_s_and_nobody_else_s,
+    what_is_trimmed_is_replayed_out_of_the_dead_letters,
 );
 
 const LATER: SubscriptionId = SubscriptionId(uuid::Uuid::from_u128(77));
@@ -65,12 +66,14 @@ async fn a_delivery_that_has_ended_is_made_again(mut stage: Stage) {
         let shown = stage.get_until(&format!("/deliveries/{id}"), |it| it["eventId"] == "1").await;
         assert_eq!((&shown["state"], &shown["replay"]), (&json!("scheduled"), &answer["replay"]));
         assert_eq!(shown["webhookId"], original.webhook_id());
+        assert_eq!(shown["replayOf"], original.to_string());
         made.push(id);
     }
     assert_ne!(made[0], made[1], "each replay is one of its own");
     // The original is as it was, and a replay that ended can be made again too.
     let (_, shown) = stage.get(&format!("/deliveries/{original}")).await;
     assert_eq!((&shown["state"], &shown["replay"]), (&json!("failed"), &Value::Null));
+    assert!(shown.get("replayOf").is_none());
     let (status, answer) = stage.post(&format!("/deliveries/{}/replay", made[0]), None).await;
     Stage::refused(&(status, answer), 409, "only one that has ended");
     stage.stop().await;
@@ -123,20 +126,25 @@ async fn an_event_goes_to_a_subscription_that_was_made_later(mut stage: Stage) {
     let own = DeliveryId::derive(at(0), LATER, &event.key);
 
     // It never had a delivery to it, so this is the event's own, however often it is asked for at once.
-    for _ in 0..2 {
-        let (status, answer) = send_to(&stage, "1", LATER).await;
-        assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
-        if answer["replay"].is_null() {
-            assert_eq!((&answer["delivery"], &answer["webhookId"]), (&json!(own), &json!(own.webhook_id())));
-            assert!(answer.get("replayOf").is_none());
+    let both = futures::future::join(send_to(&stage, "1", LATER), send_to(&stage, "1", LATER)).await;
+    for (status, answer) in [both.0, both.1] {
+        if status == StatusCode::CONFLICT {
+            continue; // It was recorded by then.
         }
+        assert_eq!((status, &answer["replay"]), (StatusCode::ACCEPTED, &Value::Null), "{answer}");
+        assert_eq!((&answer["delivery"], &answer["webhookId"]), (&json!(own), &json!(own.webhook_id())));
+        assert!(answer.get("replayOf").is_none());
     }
     let message = stage.take(1).await.remove(0);
     assert_eq!((message.payload, message.meta.unwrap().replay), (body(&event).into(), None));
     stage.get_until(&format!("/deliveries/{own}"), |it| it["state"] == "scheduled").await;
-    stage.take_rest().await;
+    assert!(stage.take_rest().await.is_empty(), "once");
 
-    // It has one now.
+    // It has one now, which has not ended.
+    Stage::refused(&send_to(&stage, "1", LATER).await, 409, "own delivery to the subscription is scheduled");
+    assert!(stage.take_rest().await.is_empty());
+    let ended = outcome("1", 0, DeliveryState::Failed, 1, 404);
+    stage.outcomes_of(LATER, vec![slipstream_core::contract::Outcome { delivery: own, ..ended }]).await;
     let (status, again) = send_to(&stage, "1", LATER).await;
     assert_eq!((status, &again["replayOf"]), (StatusCode::ACCEPTED, &json!(own)));
     assert_eq!(again["webhookId"], own.webhook_id());
@@ -201,5 +209,39 @@ async fn the_bytes_that_are_sent_are_the_event_s_and_nobody_else_s(mut stage: St
     let id = delivery_id("other", 900);
     Stage::refused(&stage.post(&format!("/deliveries/{id}/replay"), None).await, 409, "no longer kept");
     assert!(stage.take_rest().await.is_empty());
+    stage.stop().await;
+}
+
+/// As the dispatcher keeps an event that failed, when it is trimmed where it lay.
+async fn what_is_trimmed_is_replayed_out_of_the_dead_letters(mut stage: Stage) {
+    stage.subscribe(subscription(1), |_| {}).await;
+    let event = stage.accept("1", 0, |_| {}).await;
+    let other = stage.accept("2", 0, |_| {}).await;
+    stage.routed(vec![event.clone(), other.clone()]).await;
+    for id in ["1", "2"] {
+        stage.outcomes(vec![outcome(id, 0, DeliveryState::Failed, 1, 404)]).await;
+    }
+    let dead_letters = stage.bus.publisher(StreamName::DeadLetters);
+    // Of the other the one that is kept was accepted at another time.
+    for (event, accepted) in [(&event, 0), (&other, 900)] {
+        let letter = Outgoing::new(subject::dead(&site(), &event.key), body(event).into());
+        dead_letters.publish(letter.meta(&Meta::new(site(), at(accepted)))).await.unwrap();
+    }
+    trim(&stage).await;
+    let path = |id| format!("/deliveries/{}/replay", delivery_id(id, 0));
+    let (status, answer) = stage.post(&path("1"), None).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{answer}");
+    let message = stage.take(1).await.remove(0);
+    assert_eq!(message.payload, body(&event));
+    let meta = message.meta.unwrap();
+    assert_eq!((meta.attempt, meta.accepted_at, meta.replay.is_some()), (1, at(0), true));
+    Stage::refused(&stage.post(&path("2"), None).await, 409, "no longer kept");
+    assert!(stage.take_rest().await.is_empty());
+
+    // A job finds it as well.
+    let id = jobs::job(&stage, json!({ "ratePerSecond": 1000 })).await;
+    let done = jobs::finished(&stage, &id).await;
+    assert_eq!(["matched", "published", "notKept"].map(|name| done[name].as_u64().unwrap()), [2, 1, 1], "{done}");
+    assert_eq!(stage.take(1).await[0].payload, body(&event));
     stage.stop().await;
 }

@@ -7,6 +7,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use slipstream_bus::schedules::due_id;
 use slipstream_bus::{ConsumerName, Message, Outgoing, StreamName, subject};
+use slipstream_core::contract::Meta;
 use slipstream_core::ids::{EventKey, content_hash};
 use slipstream_core::lane::Lane;
 use slipstream_core::timestamp::Timestamp;
@@ -25,6 +26,8 @@ on_both_backends!(
     an_event_is_delivered_at_once_on_request,
     what_came_due_can_not_be_changed_any_more,
     a_change_is_made_though_the_database_does_not_take_it,
+    what_is_not_known_is_not_found_whatever_others_have_on_their_way,
+    what_waits_a_moment_later_is_found_by_the_second_look,
 );
 
 async fn an_event_is_moved(world: World) {
@@ -176,6 +179,39 @@ async fn a_change_is_made_though_the_database_does_not_take_it(world: World) {
     assert_eq!(ask(&world, "GET", &waits.path()).await.0, StatusCode::OK);
     assert_eq!(ask(&world, "DELETE", &waits.path()).await.0, StatusCode::NO_CONTENT);
     assert!(next_change(&mut changes).await.meta.unwrap().cancelled_at.is_some());
+    world.stop().await;
+}
+
+async fn what_is_not_known_is_not_found_whatever_others_have_on_their_way(world: World) {
+    let _changes = world.bus.consume(ConsumerName::Hold).await.unwrap();
+    let other = "sUkLWZg".parse().unwrap();
+    let theirs = subject::later(Lane::Normal, &other, &EventKey::new(&other, "/s", "1"));
+    let events = world.bus.publisher(StreamName::Events);
+    events.publish(Outgoing::new(theirs, "{}".into()).meta(&Meta::new(other, in_ms(0)))).await.unwrap();
+    assert_eq!(world.bus.backlog(ConsumerName::Hold).await.unwrap(), 1);
+    let unknown = format!("{PATH}/{}", key("nothing"));
+    for (method, path) in [("GET", &unknown), ("DELETE", &unknown), ("POST", &format!("{unknown}/deliver-now"))] {
+        let (status, problem) = ask(&world, method, path).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{method}: {problem}");
+    }
+    let (status, problem) = patch(&world, &unknown, &json!({"expirytime": null})).await;
+    assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
+    world.stop().await;
+}
+
+/// Published a moment before it is asked for: it waits by the second look.
+async fn what_waits_a_moment_later_is_found_by_the_second_look(world: World) {
+    for (id, method) in [("1", "GET"), ("2", "DELETE")] {
+        let waits = Waits::until(id, in_ms(3_600_000));
+        let path = waits.path();
+        let hold_late = async {
+            // After the first look; the answer to an unknown key takes longer than this.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            waits.hold(&world).await;
+        };
+        let ((status, problem), ()) = futures::future::join(ask(&world, method, &path), hold_late).await;
+        assert!(status.is_success(), "{method}: {status} {problem}");
+    }
     world.stop().await;
 }
 

@@ -159,6 +159,13 @@ impl Stage {
         self.get_until(&format!("/deliveries/{}", last.delivery), |it| it["state"] == last.state.as_str()).await;
     }
 
+    /// Says what became of a delivery, and does not wait until it is recorded.
+    pub(crate) async fn decided(&self, outcome: Outcome) {
+        let (subscription, surface) = (subscription(1), Surface::Slipstream);
+        let payload = serde_json::to_vec(&Outcomes { subscription, surface, outcomes: vec![outcome] }).unwrap().into();
+        self.outcomes.publish(Outgoing::new(subject::outcomes(surface, subscription), payload)).await.unwrap();
+    }
+
     /// Accepts, routes and ends `count` deliveries, one per millisecond from `first` on, named by their number.
     pub(crate) async fn ended(&self, first: i64, count: i64, state: DeliveryState) -> Vec<RoutedEvent> {
         let mut events = Vec::new();

@@ -27,9 +27,12 @@ struct Secrets {
     keys: Vec<Secret>,
 }
 
+/// What verifies: the secret itself, or the public half of one that nobody is shown.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Secret {
-    secret: String,
+    secret: Option<String>,
+    public_key: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +109,8 @@ impl Api {
                 let url = format!("{}/admin/v1/endpoints/{}/secret", self.base, endpoint.id);
                 let secrets = self.operator::<Secrets>(token, Method::GET, url, None).await?;
                 let keys = secrets.context("the endpoint has gone")?.keys;
-                return keys.iter().map(|key| Key::parse(&key.secret).context("not a signing key")).collect();
+                let shown = keys.into_iter().filter_map(|key| key.secret.or(key.public_key));
+                return shown.map(|key| Key::parse(&key).context("not a signing key")).collect();
             }
             let next = page.next.with_context(|| format!("there is no endpoint of site {site} at {uri}"))?;
             cursor = format!("&cursor={next}");

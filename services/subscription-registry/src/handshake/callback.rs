@@ -13,6 +13,7 @@ use slipstream_service::{ApiError, clock};
 use slipstream_store::subscriptions::{self, Grant};
 use slipstream_store::{StoreError, handshakes};
 
+use super::settle;
 use crate::keys::CallbackKey;
 use crate::registry::{Registry, RegistryError};
 use crate::state::AppState;
@@ -68,7 +69,7 @@ async fn grant(
     let unknown = || Problem::new(ProblemKind::NotFound, "the key is unknown, was used, or is too old");
     let key_hash = CallbackKey::hash_of(&key).ok_or_else(unknown)?;
     match state.registry.grant_by_key(key_hash, rate).await? {
-        Outcome::Granted(id) => {
+        Outcome::Granted { id, is_noted } => {
             // In force from now on if the bucket takes it, else with the next reconciling: the grant itself stands, and
             // a repeat, with a key that is used up, could not do more.
             if let Err(error) = state.registry.mirror_subscription(id).await {
@@ -76,6 +77,9 @@ async fn grant(
                 tracing::warn!(error, subscription.id = %id, "a grant is not in force yet");
             }
             tracing::info!(subscription.id = %id, ?rate, "receiver granted by callback");
+            if is_noted {
+                state.registry.tell().await;
+            }
             Ok((StatusCode::NO_CONTENT, [(header::CACHE_CONTROL, "no-store")]))
         }
         Outcome::Moved => Err(Problem::new(ProblemKind::Gone, "the subscription has another target by now").into()),
@@ -84,8 +88,12 @@ async fn grant(
 }
 
 enum Outcome {
-    Granted(SubscriptionId),
-    /// The subscription goes to another URI by now.
+    Granted {
+        id: SubscriptionId,
+        /// Whether there is something to be told of it.
+        is_noted: bool,
+    },
+    /// The subscription goes to another URI by now, and is not wished to go to this one.
     Moved,
     Unknown,
 }
@@ -104,16 +112,14 @@ impl Registry {
         let (Some(present), Some(question)) = (present, handshakes::take(&transaction, key_hash, now).await?) else {
             return Ok(Outcome::Unknown);
         };
-        let outcome = if present.uri == question.uri {
-            let rate_per_minute = match rate {
-                Rate::AsAsked => question.rate_per_minute,
-                Rate::Given(rate) => rate,
-            };
-            let grant = Grant { uri: &question.uri, origin: &question.origin, rate_per_minute };
-            subscriptions::grant(&transaction, present.id, grant).await?;
-            Outcome::Granted(present.id)
-        } else {
-            Outcome::Moved
+        let rate_per_minute = match rate {
+            Rate::AsAsked => question.rate_per_minute,
+            Rate::Given(rate) => rate,
+        };
+        let grant = Grant { uri: &question.uri, origin: &question.origin, rate_per_minute };
+        let outcome = match settle::grant(&transaction, &present, grant, now).await? {
+            Some(settled) => Outcome::Granted { id: present.id, is_noted: settled.is_noted },
+            None => Outcome::Moved,
         };
         transaction.commit().await.map_err(StoreError::from)?;
         Ok(outcome)

@@ -1,19 +1,22 @@
 //! How a PUT goes.
 //!
-//! It writes its subscription to SQL before it asks, as one whose receiver has not agreed, so that a receiver may grant
-//! by callback while it is still answering the question; and puts it in force after it has asked, so that nothing goes
-//! to a receiver that was not asked. No transaction is open meanwhile. A crash in between leaves a subscription without
-//! consent, which its owner, who got no answer, puts again.
+//! If nobody needs to be asked, it is written and put in force. Else it writes down what it wants beside what stands, or
+//! beside a new subscription that is pending, so that a receiver may grant by callback while it is still answering the
+//! question; asks; and settles the matter. A crash in between leaves what stood, and a question without an answer, which
+//! is asked again (see [`super::again`]).
 
 use slipstream_core::config::{EndpointState, Subscription};
-use slipstream_core::ids::SubscriptionId;
+use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
-use slipstream_store::handshakes::{self, Handshake as Question};
-use slipstream_store::subscriptions::{self, Applied, Grant, Owner};
-use slipstream_store::{DatabaseTransaction, StoreError};
+use slipstream_store::handshakes::unanswered::{self, Unanswered};
+use slipstream_store::handshakes::wishes::{self, Wish};
+use slipstream_store::subscriptions::{self, Owner};
+use slipstream_store::{DatabaseTransaction, StoreError, handshakes};
 use slipstream_webhook::Target;
 
-use super::{Asking, Handshake, Reason, Refusal};
+use super::question::{Question, Refusal};
+use super::settle::Settled;
+use super::{Handshake, OPEN_TIME};
 use crate::events::{self, Told};
 use crate::registry::{Registry, RegistryError};
 
@@ -21,17 +24,16 @@ use crate::registry::{Registry, RegistryError};
 pub(crate) struct Subscribed {
     /// How it stands, and is in force.
     pub(crate) subscription: Subscription,
-    /// Why its receiver has not agreed, if it was asked and has not.
+    /// Why that is not what was asked for, or does not take deliveries, if so.
     pub(crate) refusal: Option<Refusal>,
 }
 
-/// What stands in SQL before the receiver is asked.
-struct Written {
-    subscription: Subscription,
-    /// Whether it was disabled before, and what becomes of it may be a recovery.
-    was_disabled: bool,
-    asking: Option<Asking>,
-    question: Option<Question>,
+/// What stands in SQL before anybody is asked.
+enum Written {
+    /// What was wanted; and whether there is something to be told of it.
+    InForce(Subscription, bool),
+    /// Its wish, until this is settled.
+    Asking(Question),
 }
 
 impl Registry {
@@ -44,91 +46,87 @@ impl Registry {
         wanted: Subscription,
         target: &Target,
     ) -> Result<Subscribed, RegistryError> {
-        let written = self.write(handshake, wanted).await?;
-        let id = written.subscription.id;
-        let refusal = match &written.asking {
-            None => None,
-            Some(asking) => self.ask(asking, target, &written).await?,
+        let (id, settled) = match self.write(handshake, &wanted).await? {
+            Written::InForce(subscription, is_noted) => {
+                let settled = Settled { subscription, is_changed: true, is_noted, refusal: None };
+                (settled.subscription.id, Some(settled))
+            }
+            Written::Asking(question) => (question.subscription, self.ask(&question, target).await?),
         };
+        // Also what was changed by somebody else, whose own mirroring may have failed.
         self.mirror_subscription(id).await?;
-        if written.was_disabled {
+        // Removed while it was asked for: as if that had been done after this.
+        let Some(settled) = settled else { return Ok(Subscribed { subscription: wanted, refusal: None }) };
+        if settled.is_noted {
             self.tell().await;
         }
-        if written.asking.is_none() {
-            return Ok(Subscribed { subscription: written.subscription, refusal });
-        }
-        // As it is now: it may have been granted by callback meanwhile, or removed.
-        let now = subscriptions::get(self.store().connection(), id).await?;
-        Ok(Subscribed { subscription: now.unwrap_or(written.subscription), refusal })
+        Ok(Subscribed { subscription: settled.subscription, refusal: settled.refusal })
     }
 
-    async fn write(&self, handshake: &Handshake, mut wanted: Subscription) -> Result<Written, RegistryError> {
-        let now = clock::now();
+    async fn write(&self, handshake: &Handshake, wanted: &Subscription) -> Result<Written, RegistryError> {
         let transaction = self.store().begin().await?;
         let owner = Owner { site: &wanted.site, feature: wanted.feature, account: wanted.account };
         let present = subscriptions::lock_of(&transaction, owner).await?;
-        let asking = handshake.begin(present.as_ref(), &mut wanted);
-        let subscription = subscriptions::put(&transaction, &wanted, now).await?;
-        let question = asking.as_ref().and_then(|asking| asking.question(&subscription, now));
-        if let Some(question) = &question {
-            handshakes::put(&transaction, question).await?;
-        }
-        let was_disabled = present.is_some_and(|present| matches!(present.state, EndpointState::Disabled(_)));
-        if was_disabled {
-            note_recovery(&transaction, &subscription).await?;
-        }
+        // Not before the row is ours: what was seen of the endpoint until then has no say.
+        let now = clock::now();
+        let written = if let Some((state, consent)) = handshake.without_asking(present.as_ref(), wanted) {
+            let wanted = Subscription { state, consent, ..wanted.clone() };
+            put(&transaction, present.as_ref(), &wanted, now).await?
+        } else {
+            let present = if let Some(present) = present {
+                present
+            } else {
+                let pending = Subscription { state: EndpointState::Pending, ..wanted.clone() };
+                subscriptions::create_or_lock(&transaction, &pending, now).await?
+            };
+            let question = handshake.question(present.id, &wanted.uri).expect("nobody is asked only where that is off");
+            wish(&transaction, &question, wanted, now).await?;
+            Written::Asking(question)
+        };
         transaction.commit().await.map_err(StoreError::from)?;
-        Ok(Written { subscription, was_disabled, asking, question })
-    }
-
-    /// Asks, and writes down what the receiver answered; says why it has not agreed.
-    async fn ask(&self, asking: &Asking, target: &Target, written: &Written) -> Result<Option<Refusal>, RegistryError> {
-        let Subscription { id, uri, .. } = &written.subscription;
-        let answer = asking.ask(target).await;
-        tracing::info!(subscription.id = %id, ?answer, "receiver asked for its consent");
-        let connection = self.store().connection();
-        match answer {
-            Ok(rate_per_minute) => {
-                let grant = Grant { uri, origin: asking.asker.origin.as_str(), rate_per_minute };
-                self.grant(*id, grant, written.was_disabled).await?;
-                Ok(None)
-            }
-            Err(refusal) => {
-                match &written.question {
-                    // An earlier question has reached the receiver, so its key goes on serving.
-                    Some(question) if refusal.reason == Reason::TooMany => {
-                        handshakes::take(connection, question.key_hash, clock::now()).await?;
-                    }
-                    Some(question) => handshakes::supersede(connection, question).await?,
-                    None => {}
-                }
-                Ok(Some(refusal))
-            }
-        }
-    }
-
-    /// Writes down a receiver's consent, in SQL only. Outstanding questions to it have their answer.
-    async fn grant(&self, id: SubscriptionId, grant: Grant<'_>, was_disabled: bool) -> Result<(), RegistryError> {
-        let transaction = self.store().begin().await?;
-        let present = subscriptions::lock(&transaction, id).await?;
-        let applied = subscriptions::grant(&transaction, id, grant).await?;
-        handshakes::remove(&transaction, id, grant.uri).await?;
-        let was_pending = present.is_some_and(|present| present.state == EndpointState::Pending);
-        if let Applied::Changed(subscription) = &applied
-            && was_disabled
-            && was_pending
-        {
-            note_recovery(&transaction, subscription).await?;
-        }
-        transaction.commit().await.map_err(StoreError::from)?;
-        Ok(())
+        Ok(written)
     }
 }
 
-/// Notes that a subscription that was disabled takes deliveries again, if it does.
-async fn note_recovery(transaction: &DatabaseTransaction, subscription: &Subscription) -> Result<(), StoreError> {
-    if subscription.state != EndpointState::Active {
-        return Ok(());
+/// Writes what is in force at once. What was wished before is not wished any more.
+async fn put(
+    transaction: &DatabaseTransaction,
+    present: Option<&Subscription>,
+    wanted: &Subscription,
+    now: Timestamp,
+) -> Result<Written, StoreError> {
+    let is_back = match present {
+        Some(present) => subscriptions::was_disabled(transaction, present.id).await?,
+        None => false,
+    };
+    let subscription = subscriptions::put(transaction, wanted, now).await?;
+    wishes::remove(transaction, subscription.id).await?;
+    unanswered::remove(transaction, subscription.id).await?;
+    if is_back {
+        events::note(transaction, &subscription, Told::Recovered, now).await?;
     }
-    events::note(transaction, subscription, Told::Recovered, clock::now()).await
+    Ok(Written::InForce(subscription, is_back))
+}
+
+/// Writes what is to be asked, and for what.
+async fn wish(
+    transaction: &DatabaseTransaction,
+    question: &Question,
+    wanted: &Subscription,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let wish = Wish {
+        subscription: question.subscription,
+        uri: question.uri.clone(),
+        headers: wanted.headers.clone(),
+        event_types: wanted.event_types.clone(),
+        expires_at: now.after(OPEN_TIME),
+    };
+    wishes::put(transaction, &wish).await?;
+    let unanswered = Unanswered { subscription: question.subscription, uri: question.uri.clone(), asked_at: now };
+    unanswered::put(transaction, &unanswered).await?;
+    if let Some(kept) = question.kept(now) {
+        handshakes::put(transaction, &kept).await?;
+    }
+    Ok(())
 }

@@ -22,7 +22,7 @@ use super::endpoints::{endpoint_id, find};
 use super::{NO_STORE, not_found};
 use crate::keys;
 use crate::registry::RegistryError;
-use crate::signing::{SigningError, is_in_force, key_id, revoked, rotated};
+use crate::signing::{SigningError, is_in_force, key_id, revoked, rotated, scheme_in_force};
 use crate::state::{AppState, OptionalJson};
 
 /// How long an old key signs on unless asked for otherwise (SPEC 4.6): 24 h.
@@ -43,9 +43,10 @@ struct KeyView {
     key_id: String,
     /// `v1` or `v1a`.
     scheme: &'static str,
-    /// `whsec_…` or `whsk_…`
-    secret: String,
-    /// `whpk_…`, all that a receiver needs; of `v1a` only.
+    /// `whsec_…`, which a receiver shares with us; of `v1` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+    /// `whpk_…`, all that a receiver needs; of `v1a` only. The private half is shown to nobody.
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
     /// When it stops signing; null for a current one.
@@ -57,11 +58,12 @@ impl TryFrom<SigningKey> for KeyView {
 
     fn try_from(signing: SigningKey) -> Result<Self, SigningError> {
         let key = Key::parse(&signing.secret)?;
+        let public_key = key.public().map(|public| public.shown());
         Ok(Self {
             key_id: key_id(&key),
             scheme: key.scheme().as_str(),
-            public_key: key.public().map(|public| public.shown()),
-            secret: signing.secret,
+            secret: public_key.is_none().then_some(signing.secret),
+            public_key,
             until: signing.until,
         })
     }
@@ -89,25 +91,27 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
-    fn check(self) -> Result<(Scheme, Duration), Problem> {
-        let scheme = self.scheme.as_deref().map_or(Some(Scheme::V1), Scheme::from_name);
+    /// The scheme, if one is named, and the grace.
+    fn check(self) -> Result<(Option<Scheme>, Duration), Problem> {
+        let scheme = self.scheme.as_deref().map(|name| Scheme::from_name(name).ok_or(())).transpose();
         let grace = self.grace_seconds.unwrap_or(GRACE_SECONDS_DEFAULT);
         let mut errors = Vec::new();
-        if scheme.is_none() {
+        if scheme.is_err() {
             errors.push(FieldError::at("scheme", "must be v1 or v1a"));
         }
         if grace > GRACE_SECONDS_MAX {
             errors.push(FieldError::at("graceSeconds", format!("must be at most {GRACE_SECONDS_MAX}")));
         }
         match scheme {
-            Some(scheme) if errors.is_empty() => Ok((scheme, Duration::from_secs(grace.into()))),
+            Ok(scheme) if errors.is_empty() => Ok((scheme, Duration::from_secs(grace.into()))),
             _ => Err(Problem::with_errors(ProblemKind::BadRequest, errors)),
         }
     }
 }
 
-/// Makes a new key the current one of its scheme. The others of the scheme sign on for the grace period, so that
-/// receivers can move over; without grace they are revoked, which is in force when this is answered.
+/// Makes a new key the current one of its scheme, which is that of the keys that sign unless another is named. The others
+/// of the scheme sign on for the grace period, so that receivers can move over; without grace they are revoked, which is
+/// in force when this is answered.
 pub(super) async fn rotate(
     State(state): State<AppState>,
     Path(id): Path<String>,
@@ -116,9 +120,14 @@ pub(super) async fn rotate(
     let id = endpoint_id(&id)?;
     let (scheme, grace) = body.check()?;
     let now = clock::now();
-    let new = keys::signing_key(scheme);
-    let subscription = change_keys(&state, id, |keys| rotated(keys, new, grace, now)).await?;
-    let (scheme, grace_seconds) = (scheme.as_str(), grace.as_secs());
+    let mut new_scheme = "";
+    let subscription = change_keys(&state, id, |keys| {
+        let scheme = scheme.map_or_else(|| scheme_in_force(&keys, now), Ok)?;
+        new_scheme = scheme.as_str();
+        rotated(keys, keys::signing_key(scheme), grace, now)
+    })
+    .await?;
+    let (scheme, grace_seconds) = (new_scheme, grace.as_secs());
     tracing::info!(subscription.id = %id, scheme, grace_seconds, "signing key rotated by an operator");
     Ok(secrets(subscription, now)?)
 }
@@ -134,7 +143,8 @@ pub(super) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Puts other keys in force, here and everywhere.
+/// Puts other keys in force, here and everywhere. Where nothing can be changed, what stands is put in force: this may be
+/// the repeat of a change that was answered 503.
 async fn change_keys(
     state: &AppState,
     id: SubscriptionId,
@@ -142,7 +152,18 @@ async fn change_keys(
 ) -> Result<Subscription, ApiError> {
     let transaction = state.registry.store().begin().await.map_err(RegistryError::from)?;
     let present = subscriptions::lock(&transaction, id).await.map_err(RegistryError::from)?;
-    let keys = change(present.ok_or_else(|| not_found("endpoint"))?.signing_keys)?;
+    let Some(present) = present else {
+        state.finish_change(id).await?;
+        return Err(not_found("endpoint").into());
+    };
+    let keys = match change(present.signing_keys) {
+        Ok(keys) => keys,
+        Err(error) => {
+            drop(transaction);
+            state.registry.mirror_subscription(id).await?;
+            return Err(error.into());
+        }
+    };
     let changed = subscriptions::replace_signing_keys(&transaction, id, &keys).await.map_err(RegistryError::from)?;
     transaction.commit().await.map_err(StoreError::from).map_err(RegistryError::from)?;
     let subscription = changed.into_subscription().ok_or_else(|| not_found("endpoint"))?;

@@ -44,6 +44,19 @@ fn a_key_of_another_scheme_is_added() {
 }
 
 #[test]
+fn the_scheme_that_signs_is_known_unless_there_are_two() {
+    let [symmetric, pair] = [Scheme::V1, Scheme::V1a].map(signing_key);
+    let scheme = |keys: &[&SigningKey]| scheme_in_force(&keys.iter().map(|&key| key.clone()).collect::<Vec<_>>(), NOW);
+    assert_eq!(scheme(&[]), Ok(Scheme::V1));
+    assert_eq!(scheme(&[&symmetric]), Ok(Scheme::V1));
+    assert_eq!(scheme(&[&pair, &until(&pair, NOW.after(DAY))]), Ok(Scheme::V1a));
+    assert_eq!(scheme(&[&pair, &until(&symmetric, NOW)]), Ok(Scheme::V1a), "its time is over");
+    assert_eq!(scheme(&[&pair, &symmetric]), Err(SigningError::WhichScheme));
+    // One in grace signs, too, and may be the one that leaked.
+    assert_eq!(scheme(&[&pair, &until(&symmetric, NOW.after(DAY))]), Err(SigningError::WhichScheme));
+}
+
+#[test]
 fn keys_whose_time_is_over_go_and_the_rest_is_bounded() {
     let grace = |n: u64| until(&signing_key(Scheme::V1), NOW.after(Duration::from_secs(n)));
     let mut keys = vec![signing_key(Scheme::V1)];

@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::stream::Config;
 use http::Method;
 use serde_json::{Value, json};
 use slipstream_bus::ConsumerName;
 use slipstream_core::config::{Record, Site};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
 use slipstream_store::Store;
+use slipstream_store::subscriptions::{self, Owner};
 use slipstream_test_support::builders;
 
 use crate::harness::{Harness, PATH, SITE};
@@ -88,6 +90,83 @@ async fn a_bus_that_does_not_answer_is_503_and_the_repeat_succeeds() {
     service.account(Method::PUT, PATH, &key, body()).await.expect(200);
     let subscription = service.subscription_in_bucket().await.unwrap();
     assert_eq!(subscription.uri, "https://receiver.example/post");
+}
+
+#[tokio::test]
+async fn a_repeat_puts_a_removal_in_force_that_could_not_be() {
+    let service = Harness::on_sqlite().await;
+    let key = service.tenants().await;
+    service.account(Method::PUT, PATH, &key, body()).await.expect(200);
+    let bucket = refusing(&service).await;
+    for _ in 0..2 {
+        let answer = service.account(Method::DELETE, PATH, &key, Value::Null).await;
+        answer.expect(503);
+        assert!(answer.body["detail"].as_str().unwrap().contains("repeat it"), "{}", answer.body);
+    }
+    assert!(service.subscription_in_bucket().await.is_some());
+    bucket.restore().await;
+    let mut recorded = service.bus.consume(ConsumerName::ActivityLog).await.unwrap();
+    service.account(Method::DELETE, PATH, &key, Value::Null).await.expect(404);
+    assert_eq!(service.subscription_in_bucket().await, None);
+    let message = tokio::time::timeout(Duration::from_secs(10), recorded.next()).await.unwrap();
+    let change: EndpointChanged = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!(change.change, EndpointChange::Removed);
+    service.account(Method::DELETE, PATH, &key, Value::Null).await.expect(404);
+}
+
+#[tokio::test]
+async fn a_repeat_puts_a_removal_in_force_that_another_replica_could_not() {
+    let service = Harness::on_sqlite().await;
+    let key = service.tenants().await;
+    service.account(Method::PUT, PATH, &key, body()).await.expect(200);
+    let stands = service.subscription_in_bucket().await.unwrap();
+    // Its SQL, and no more.
+    let owner = Owner { site: &stands.site, feature: stands.feature, account: stands.account };
+    subscriptions::delete(service.store().await.connection(), owner).await.unwrap();
+    service.account(Method::DELETE, PATH, &key, Value::Null).await.expect(404);
+    assert_eq!(service.subscription_in_bucket().await, None);
+}
+
+#[tokio::test]
+async fn a_repeat_puts_a_revocation_in_force_that_could_not_be() {
+    let service = Harness::on_sqlite().await;
+    let key = service.tenants().await;
+    service.account(Method::PUT, PATH, &key, body()).await.expect(200);
+    let id = service.subscription_in_bucket().await.unwrap().id;
+    let path = format!("/admin/v1/endpoints/{id}");
+    let rotated = service.operator(Method::POST, &format!("{path}/rotate-secret"), Value::Null).await;
+    rotated.expect(200);
+    let leaked = rotated.body["keys"][1]["keyId"].as_str().unwrap();
+    let bucket = refusing(&service).await;
+    let revoke = async || service.operator(Method::DELETE, &format!("{path}/secrets/{leaked}"), Value::Null).await;
+    for _ in 0..2 {
+        revoke().await.expect(503);
+    }
+    assert_eq!(service.subscription_in_bucket().await.unwrap().signing_keys.len(), 2, "it signs on");
+    bucket.restore().await;
+    revoke().await.expect(404);
+    assert_eq!(service.subscription_in_bucket().await.unwrap().signing_keys.len(), 1);
+}
+
+/// A config bucket that takes nothing.
+struct Refusing {
+    jetstream: async_nats::jetstream::Context,
+    usual: Config,
+}
+
+async fn refusing(service: &Harness) -> Refusing {
+    let jetstream = async_nats::jetstream::new(service.nats.client().await);
+    let mut stream = jetstream.get_stream("KV_config").await.unwrap();
+    let usual = stream.info().await.unwrap().config.clone();
+    // Headers count.
+    jetstream.update_stream(Config { max_message_size: 1, ..usual.clone() }).await.unwrap();
+    Refusing { jetstream, usual }
+}
+
+impl Refusing {
+    async fn restore(self) {
+        self.jetstream.update_stream(self.usual).await.unwrap();
+    }
 }
 
 #[tokio::test]

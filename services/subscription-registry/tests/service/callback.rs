@@ -27,19 +27,19 @@ pub(crate) fn path_of(asked: &Received) -> String {
     url.strip_prefix("https://hooks.slipstream.example").unwrap_or_else(|| panic!("{url:?}")).to_owned()
 }
 
-async fn put(service: &Harness, key: &str, uri: &str) -> Answer {
+pub(crate) async fn put(service: &Harness, key: &str, uri: &str) -> Answer {
     service.account(Method::PUT, PATH, key, json!({ "Uri": uri })).await
 }
 
 /// A receiver that does not agree when it is asked.
-async fn hesitant() -> Receiver {
+pub(crate) async fn hesitant() -> Receiver {
     let receiver = Receiver::start().await;
     receiver.consent_by(|_| Reply::ok());
     receiver
 }
 
 /// Calls back, as a stranger without any credential.
-async fn call(service: &Harness, method: Method, path: &str, rates: &[&str]) -> Answer {
+pub(crate) async fn call(service: &Harness, method: Method, path: &str, rates: &[&str]) -> Answer {
     let mut request = Request::builder().method(method).uri(path);
     for rate in rates {
         request = request.header("WebHook-Allowed-Rate", *rate);
@@ -163,6 +163,35 @@ async fn a_key_serves_until_its_time_and_is_forgotten_after_it() {
     handshakes::put(store.connection(), &kept).await.unwrap();
     service.restart().await;
     call(&service, Method::GET, &path, &[]).await.expect(204);
+}
+
+#[tokio::test]
+async fn a_question_that_never_left_does_not_take_the_place_of_one_that_did() {
+    let mut hasty = settings(HandshakePolicy::Required);
+    hasty.handshake.timeout = Duration::from_millis(300);
+    let service = Harness::on_sqlite().await.with(hasty).await;
+    let key = service.tenants().await;
+    for has_arrived_perhaps in [false, true] {
+        let receiver = hesitant().await;
+        let uri = receiver.url("/post");
+        put(&service, &key, &uri).await.expect(424);
+        let path = path_of(&receiver.consents()[0]);
+        // Nobody listens there any more, or somebody who does not answer.
+        if has_arrived_perhaps {
+            receiver.consent_by(|_| Reply::hang());
+        } else {
+            drop(receiver);
+        }
+        let refused = put(&service, &key, &uri).await;
+        refused.expect(424);
+        let detail = refused.body["detail"].as_str().unwrap();
+        assert!(detail.contains("could not be asked"), "{detail}");
+        call(&service, Method::GET, &path, &[]).await.expect(204);
+        let stands = subscription(&service).await;
+        assert_eq!((stands.state, stands.uri), (EndpointState::Active, uri));
+        call(&service, Method::GET, &path, &[]).await.expect(404);
+        service.account(Method::DELETE, PATH, &key, Value::Null).await.expect(204);
+    }
 }
 
 #[tokio::test]

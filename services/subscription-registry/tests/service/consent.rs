@@ -156,10 +156,10 @@ async fn nothing_is_active_without_consent_where_it_is_required(service: Harness
     let event: Value = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!(event["subject"], json!(pending.id));
 
-    // With another URI it has to agree anew, and an operator's switch does not make up for that.
+    // With another URI it has to agree anew.
     receiver.consent_by(|_| Reply::ok());
     put(&service, &key, &receiver.url("/other")).await.expect(424);
-    assert_eq!(service.subscription_in_bucket().await.unwrap().state, EndpointState::Pending);
+    assert_eq!(service.subscription_in_bucket().await.unwrap().uri, uri);
 }
 
 #[tokio::test]

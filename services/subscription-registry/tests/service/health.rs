@@ -12,13 +12,17 @@ use slipstream_core::ids::{EventKey, SubscriptionId};
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
 use slipstream_store::outbox;
-use slipstream_test_support::eventually;
+use slipstream_subscription_registry::HandshakePolicy;
+use slipstream_test_support::{Reply, eventually};
 
+use crate::callback;
 use crate::harness::{Harness, PATH, SITE};
 
 crate::on_both_databases!(
     an_endpoint_is_degraded_and_recovers_and_that_is_told_once,
     an_endpoint_that_is_switched_is_told_once_per_switch,
+    an_endpoint_that_comes_back_by_a_later_grant_is_told,
+    failing_for_days_is_believed_while_it_is_degraded,
     what_was_noted_before_a_crash_is_told_at_the_next_start,
 );
 
@@ -35,14 +39,14 @@ async fn subscribed(service: &Harness) -> (String, Subscription) {
 }
 
 /// Says what a delivery found, as the dispatcher does.
-async fn report(service: &Harness, id: SubscriptionId, at: Timestamp, change: EndpointChange) {
+pub(crate) async fn report(service: &Harness, id: SubscriptionId, at: Timestamp, change: EndpointChange) {
     let payload = serde_json::to_vec(&EndpointChanged { subscription: id, at, change }).unwrap();
     let message = Outgoing::new(subject::endpoint(Surface::Slipstream, id), payload.into());
     service.bus.publisher(StreamName::Outcomes).publish(message).await.unwrap();
 }
 
 /// The reports so far have been taken: one more, that is seen to take effect. Changes are taken in their order.
-async fn all_taken(service: &Harness) {
+pub(crate) async fn all_taken(service: &Harness) {
     let marker = clock::now();
     let id = SubscriptionId("00000000-0000-4000-8000-00000000000a".parse().unwrap());
     report(service, id, marker, EndpointChange::Recovered).await;
@@ -138,7 +142,9 @@ async fn an_endpoint_that_is_switched_is_told_once_per_switch(service: Harness) 
     let (key, subscription) = subscribed(&service).await;
     let id = subscription.id;
     let failing = EndpointChange::Disabled(DisabledReason::Failing);
-    let seen_at = clock::now();
+    let since = clock::now();
+    report(&service, id, since.after(Duration::from_millis(1)), EndpointChange::Degraded(since)).await;
+    let seen_at = since.after(Duration::from_millis(2));
     for _ in 0..2 {
         report(&service, id, seen_at, failing).await;
     }
@@ -146,7 +152,7 @@ async fn an_endpoint_that_is_switched_is_told_once_per_switch(service: Harness) 
     report(&service, id, clock::now(), EndpointChange::Recovered).await;
     all_taken(&service).await;
     let disabled = service.subscription_in_bucket().await.unwrap();
-    assert_eq!((disabled.state, disabled.revision), (EndpointState::Disabled(DisabledReason::Failing), 2));
+    assert_eq!((disabled.state, disabled.revision), (EndpointState::Disabled(DisabledReason::Failing), 3));
     let operator = async |verb: &str| {
         service.operator(Method::POST, &format!("/admin/v1/endpoints/{id}/{verb}"), Value::Null).await.expect(200);
     };
@@ -168,7 +174,66 @@ async fn an_endpoint_that_is_switched_is_told_once_per_switch(service: Harness) 
     assert_eq!(types_told(&service).await, expected);
     let keys: Vec<_> = told(&service).await.iter().map(|event| event["id"].clone()).collect();
     let id_of = |revision: i64, what: &str| json!(format!("{id}.{revision}.{what}"));
-    assert_eq!(keys, [id_of(2, "disabled"), id_of(3, "recovered"), id_of(4, "disabled"), id_of(5, "recovered")]);
+    assert_eq!(keys, [id_of(3, "disabled"), id_of(4, "recovered"), id_of(5, "disabled"), id_of(6, "recovered")]);
+}
+
+async fn an_endpoint_that_comes_back_by_a_later_grant_is_told(service: Harness) {
+    let service = service.with(crate::consent::settings(HandshakePolicy::Required)).await;
+    let key = service.tenants().await;
+    let receiver = callback::hesitant().await;
+    let uri = receiver.url("/post");
+    callback::put(&service, &key, &uri).await.expect(424);
+    let pending = service.subscription_in_bucket().await.unwrap();
+    let switch_off_and_on = async || {
+        for verb in ["disable", "enable"] {
+            let path = format!("/admin/v1/endpoints/{}/{verb}", pending.id);
+            service.operator(Method::POST, &path, Value::Null).await.expect(200);
+        }
+        assert_eq!(service.subscription_in_bucket().await.unwrap().state, EndpointState::Pending);
+    };
+    let [off, on] = [("disabled".to_owned(), json!("operator")), ("recovered".to_owned(), Value::Null)];
+
+    let path = callback::path_of(&receiver.consents()[0]);
+    switch_off_and_on().await;
+    assert_eq!(types_told(&service).await, std::slice::from_ref(&off));
+    callback::call(&service, Method::POST, &path, &[]).await.expect(204);
+    assert_eq!(service.subscription_in_bucket().await.unwrap().state, EndpointState::Active);
+    assert_eq!(types_told(&service).await, [off.clone(), on.clone()]);
+
+    // And by a later PUT.
+    service.account(Method::DELETE, PATH, &key, Value::Null).await.expect(204);
+    callback::put(&service, &key, &uri).await.expect(424);
+    let pending = service.subscription_in_bucket().await.unwrap();
+    for verb in ["disable", "enable"] {
+        let path = format!("/admin/v1/endpoints/{}/{verb}", pending.id);
+        service.operator(Method::POST, &path, Value::Null).await.expect(200);
+    }
+    callback::put(&service, &key, &receiver.url("/other")).await.expect(424);
+    assert_eq!(types_told(&service).await.len(), 3, "it waits, as before");
+    receiver.consent_by(|_| Reply::granted());
+    callback::put(&service, &key, &uri).await.expect(200);
+    assert_eq!(types_told(&service).await, [off.clone(), on.clone(), off, on]);
+}
+
+async fn failing_for_days_is_believed_while_it_is_degraded(service: Harness) {
+    let (_, subscription) = subscribed(&service).await;
+    let id = subscription.id;
+    let failing = EndpointChange::Disabled(DisabledReason::Failing);
+    let start = clock::now();
+    let at = |millis| start.after(Duration::from_millis(millis));
+    report(&service, id, at(1), failing).await;
+    report(&service, id, at(3), EndpointChange::Degraded(at(2))).await;
+    report(&service, id, at(4), EndpointChange::Recovered).await;
+    report(&service, id, at(5), failing).await;
+    report(&service, id, at(8), EndpointChange::Degraded(at(7))).await;
+    report(&service, id, at(6), failing).await;
+    all_taken(&service).await;
+    let stands = service.subscription_in_bucket().await.unwrap();
+    assert_eq!((stands.state, stands.health), (EndpointState::Active, Health::Degraded(at(7))));
+    report(&service, id, at(9), failing).await;
+    all_taken(&service).await;
+    let disabled = EndpointState::Disabled(DisabledReason::Failing);
+    assert_eq!(service.subscription_in_bucket().await.unwrap().state, disabled);
 }
 
 async fn what_was_noted_before_a_crash_is_told_at_the_next_start(mut service: Harness) {

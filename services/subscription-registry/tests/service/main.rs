@@ -1,11 +1,13 @@
 //! The service as its callers see it, on a real nats-server and on SQLite or PostgreSQL.
 
+mod again;
 mod bucket;
 mod callback;
 mod consent;
 mod demo;
 mod harness;
 mod health;
+mod moving;
 mod operator;
 mod refusals;
 mod signing;

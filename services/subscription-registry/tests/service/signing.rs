@@ -83,7 +83,7 @@ async fn a_rotated_key_signs_on_for_its_grace(service: Harness) {
     added.expect(200);
     let pair = added.body["keys"][0].clone();
     assert_eq!((&pair["scheme"], &pair["until"]), (&json!("v1a"), &Value::Null));
-    assert!(pair["secret"].as_str().unwrap().starts_with("whsk_"));
+    assert_eq!(pair.get("secret"), None);
     assert_eq!(added.body["keys"][1], second);
     assert_eq!(added.body["keys"][2], old);
     assert!(verifies(&service, pair["publicKey"].as_str().unwrap()).await);
@@ -93,17 +93,74 @@ async fn a_rotated_key_signs_on_for_its_grace(service: Harness) {
     cut.expect(200);
     assert_eq!(cut.body["keys"].as_array().unwrap().len(), 2);
     for (key, is_in_force) in [(&first, false), (&second, false), (&cut.body["keys"][0], true), (&pair, true)] {
-        assert_eq!(verifies(&service, key["secret"].as_str().unwrap()).await, is_in_force);
+        assert_eq!(verifies(&service, verifying(key)).await, is_in_force);
     }
 
     // At most eight.
     for _ in 0..6 {
-        rotate(&service, id, json!({"graceSeconds": 604_800})).await.expect(200);
+        rotate(&service, id, json!({"scheme": "v1", "graceSeconds": 604_800})).await.expect(200);
     }
     let bucket = in_bucket(&service).await;
-    rotate(&service, id, json!({})).await.expect(409);
+    rotate(&service, id, json!({"scheme": "v1"})).await.expect(409);
     assert_eq!(in_bucket(&service).await, bucket);
-    rotate(&service, id, json!({"graceSeconds": 0})).await.expect(200);
+    rotate(&service, id, json!({"scheme": "v1", "graceSeconds": 0})).await.expect(200);
+}
+
+#[tokio::test]
+async fn without_a_scheme_the_one_that_signs_is_rotated() {
+    let schemes = vec!["v1a".to_owned()].try_into().unwrap();
+    let signing = SigningConfig { schemes };
+    let service = Harness::on_sqlite().await.with(Settings { signing, ..Settings::default() }).await;
+    let id = subscribed(&service).await;
+    let leaked = listed(&service, id).await[0].clone();
+    let leaked = leaked["publicKey"].as_str().unwrap();
+    assert!(verifies(&service, leaked).await);
+    let cut = rotate(&service, id, json!({"graceSeconds": 0})).await;
+    cut.expect(200);
+    assert!(!verifies(&service, leaked).await);
+    assert_eq!((in_bucket(&service).await.signing_keys.len(), &cut.body["keys"][0]["scheme"]), (1, &json!("v1a")));
+
+    // Of two it must say which: a leaked key must not sign on because the other was meant.
+    rotate(&service, id, json!({"scheme": "v1"})).await.expect(200);
+    let before = in_bucket(&service).await;
+    for body in [Value::Null, json!({}), json!({"scheme": null, "graceSeconds": 0})] {
+        let refused = rotate(&service, id, body).await;
+        refused.expect(400);
+        assert_eq!(refused.pointers(), ["#/scheme"]);
+    }
+    assert_eq!(in_bucket(&service).await, before);
+}
+
+#[tokio::test]
+async fn no_answer_shows_a_private_half() {
+    let schemes = vec!["v1a".to_owned(), "v1".to_owned()].try_into().unwrap();
+    let signing = SigningConfig { schemes };
+    let service = Harness::on_sqlite().await.with(Settings { signing, ..Settings::default() }).await;
+    let id = subscribed(&service).await;
+    let secrets: Vec<_> = in_bucket(&service).await.signing_keys.into_iter().map(|key| key.secret).collect();
+    assert!(secrets[0].starts_with("whsk_") && secrets[1].starts_with("whsec_"));
+    let list = listed(&service, id).await;
+    let rotated = rotate(&service, id, json!({"scheme": "v1a"})).await;
+    rotated.expect(200);
+    for keys in [&list, &rotated.body["keys"]] {
+        assert!(!keys.to_string().contains("whsk_"));
+        for key in keys.as_array().unwrap() {
+            let (is_pair, members) = (key["scheme"] == "v1a", key.as_object().unwrap());
+            assert_eq!((members.contains_key("secret"), members.contains_key("publicKey")), (!is_pair, is_pair));
+        }
+    }
+    assert_eq!(list[1]["secret"], json!(secrets[1]));
+    assert!(list[0]["publicKey"].as_str().unwrap().starts_with("whpk_"));
+    let endpoint = service.operator(Method::GET, &format!("/admin/v1/endpoints/{id}"), Value::Null).await;
+    let endpoints = service.operator(Method::GET, "/admin/v1/endpoints", Value::Null).await;
+    for answer in [endpoint, endpoints, key_set(&service, id).await] {
+        assert!(!answer.body.to_string().contains("whsk_") && !answer.body.to_string().contains("whsec_"));
+    }
+}
+
+/// What verifies with a key as it is shown: its secret, or its public half.
+fn verifying(key: &Value) -> &str {
+    key.get("secret").unwrap_or(&key["publicKey"]).as_str().unwrap()
 }
 
 async fn a_revoked_key_is_gone_when_that_is_answered(service: Harness) {
@@ -142,7 +199,7 @@ async fn public_keys_stand_at_a_stable_url_newest_first() {
     empty.expect(200);
     assert_eq!(empty.body, json!({"keys": []}));
     assert_eq!(empty.headers[header::CONTENT_TYPE], "application/jwk-set+json");
-    assert_eq!(empty.headers[header::CACHE_CONTROL], "public, max-age=300");
+    assert_eq!(empty.headers[header::CACHE_CONTROL], "public, max-age=60");
 
     let first = rotate(&service, id, json!({"scheme": "v1a"})).await.body["keys"][0].clone();
     let second = rotate(&service, id, json!({"scheme": "v1a"})).await.body["keys"][0].clone();
@@ -175,10 +232,10 @@ async fn a_key_whose_grace_is_over_is_shown_nowhere() {
         key_set(&service, id).await.body["keys"].as_array().unwrap().len() == 1
     })
     .await;
-    assert!(!listed(&service, id).await.to_string().contains(first["secret"].as_str().unwrap()));
+    assert!(!listed(&service, id).await.to_string().contains(first["publicKey"].as_str().unwrap()));
     // The row still has it, until the next change.
     assert_eq!(in_bucket(&service).await.signing_keys.len(), 3);
-    rotate(&service, id, json!({"graceSeconds": 0})).await.expect(200);
+    rotate(&service, id, json!({"scheme": "v1", "graceSeconds": 0})).await.expect(200);
     assert_eq!(in_bucket(&service).await.signing_keys.len(), 2);
 }
 

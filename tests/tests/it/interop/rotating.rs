@@ -52,14 +52,14 @@ async fn the_libraries_of_two_languages_verify_with_the_old_and_the_new_secret_d
     let account = system.external().await;
     account.subscribe(receiver.url("/")).await;
     let (operator, endpoint) = (&system.operator, system.operator.endpoint_of(&account).await);
-    let old = operator.signing_keys(&endpoint).await.remove(0).secret;
+    let old = operator.signing_keys(&endpoint).await.remove(0).secret.expect("a symmetric key");
     let before = delivered_with(&account, &receiver, &["v1"]).await;
     assert!(verified(&before, &old).await);
 
     let keys = operator.rotate_secret(&endpoint, json!({ "graceSeconds": GRACE_SECONDS })).await;
     assert_eq!(keys.len(), 2, "{keys:?}");
-    let (new, end) = (keys[0].secret.clone(), keys[1].until.expect("the old one has an end"));
-    assert_eq!((keys[0].until, keys[1].secret.as_str()), (None, old.as_str()));
+    let (new, end) = (keys[0].secret.clone().expect("a symmetric key"), keys[1].until.expect("the old one has an end"));
+    assert_eq!((keys[0].until, keys[1].secret.as_ref()), (None, Some(&old)));
     assert!(end.since(clock::now()) <= Duration::from_secs(GRACE_SECONDS), "{end}");
     let during = delivered_with(&account, &receiver, &["v1", "v1"]).await;
     assert!(verified(&during, &old).await && verified(&during, &new).await);
@@ -74,10 +74,11 @@ async fn the_libraries_of_two_languages_verify_with_the_old_and_the_new_secret_d
     operator.rotate_secret(&endpoint, json!({ "scheme": "v1a" })).await;
     let both = delivered_with(&account, &receiver, &["v1", "v1a"]).await;
     assert!(verified(&both, &new).await);
-    let newest = operator.rotate_secret(&endpoint, json!({ "graceSeconds": 0 })).await.remove(0);
+    let newest = operator.rotate_secret(&endpoint, json!({ "scheme": "v1", "graceSeconds": 0 })).await.remove(0);
+    let newest = newest.secret.expect("a symmetric key");
     let revoked = eventually(LIMIT, async || {
         let request = delivered_with(&account, &receiver, &["v1", "v1a"]).await;
-        if verified(&request, &newest.secret).await { Ok(request) } else { Err("still the old key") }
+        if verified(&request, &newest).await { Ok(request) } else { Err("still the old key") }
     })
     .await;
     assert!(!verified(&revoked, &new).await);
@@ -125,5 +126,6 @@ async fn ed25519_signatures_verify_with_nothing_but_the_key_set_that_is_served_a
     operator.revoke_secret(&endpoint, &second.key_id).await.expect(204);
     assert_eq!(key_set().await, json!({ "keys": [] }));
     let without = delivered_with(&account, &receiver, &["v1"]).await;
-    assert!(verified(&without, &operator.signing_keys(&endpoint).await[0].secret).await);
+    let symmetric = operator.signing_keys(&endpoint).await.remove(0).secret.expect("a symmetric key");
+    assert!(verified(&without, &symmetric).await);
 }

@@ -59,6 +59,25 @@ pub struct NewJob {
     pub created_at: Timestamp,
 }
 
+/// The job as it is when it is made.
+impl From<NewJob> for ReplayJob {
+    fn from(new: NewJob) -> Self {
+        Self {
+            id: new.id,
+            filter: new.filter,
+            rate_per_second: new.rate_per_second,
+            state: JobState::Running,
+            matched: new.matched,
+            published: 0,
+            not_kept: 0,
+            skipped: 0,
+            created_at: new.created_at,
+            updated_at: new.created_at,
+            finished_at: None,
+        }
+    }
+}
+
 /// A job and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayJob {
@@ -127,6 +146,8 @@ impl TryFrom<JobRow> for ReplayJob {
                 subscription: job.subscription.map(SubscriptionId),
                 event_type: job.r#type,
                 event_id: job.event_id,
+                surface: None,
+                event: None,
                 since: job.since_ms.map(Timestamp::from_millis),
                 until: job.until_ms.map(Timestamp::from_millis),
             },
@@ -169,7 +190,8 @@ pub async fn create(connection: &impl ConnectionTrait, job: &NewJob) -> Result<(
     let sql = "INSERT INTO replay_jobs (id, site, subscription, type, event_id, states, since_ms, until_ms, \
                rate_per_second, state, matched, published, not_kept, skipped, created_ms, updated_ms, fence, \
                lease_until_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, 0, 0, $12, $13, 0, 0)";
-    let Filter { states, site, subscription, event_type, event_id, since, until } = &job.filter;
+    // A job is not asked for by surface or event.
+    let Filter { states, site, subscription, event_type, event_id, since, until, surface: _, event: _ } = &job.filter;
     let states: Vec<_> = states.iter().map(|state| state.as_str()).collect();
     let values = [
         uuid(job.id.0),

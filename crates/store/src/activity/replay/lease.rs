@@ -86,19 +86,27 @@ pub async fn state_of(
     row.name("state", JobState::from_name(&found.state)).map(Some)
 }
 
-/// Writes a step down and keeps the job until `until`. False if it is not ours any more; then nothing is written.
+/// Writes down a step that began after the delivery of `from`, and keeps the job until `until`. False if it is not ours
+/// any more; then nothing is written.
+///
+/// A step that is written down already, because the answer to the first try was lost, is not counted again.
 ///
 /// Also of a job that was paused or cancelled meanwhile: what was done is done, and its place is behind it.
 pub async fn advance(
     connection: &impl ConnectionTrait,
     id: ReplayId,
     fence: i64,
-    step: Step,
+    (from, step): (Option<DeliveryId>, Step),
     now: Timestamp,
     until: Timestamp,
 ) -> Result<bool, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Place {
+        cursor: Option<Uuid>,
+    }
     let sql = "UPDATE replay_jobs SET cursor = $1, published = published + $2, not_kept = not_kept + $3, \
-               skipped = skipped + $4, updated_ms = $5, lease_until_ms = $6 WHERE id = $7 AND fence = $8";
+               skipped = skipped + $4, updated_ms = $5, lease_until_ms = $6 WHERE id = $7 AND fence = $8 \
+               AND (cursor = $9 OR (cursor IS NULL AND $10 = 1))";
     let number = |number: u64| big(number.cast_signed());
     let values = [
         uuid(step.cursor.0),
@@ -109,8 +117,15 @@ pub async fn advance(
         at(until),
         uuid(id.0),
         big(fence),
+        Value::Uuid(from.map(|from| from.0)),
+        big(i64::from(from.is_none())),
     ];
-    ours(connection, sql, values).await
+    if ours(connection, sql, values).await? {
+        return Ok(true);
+    }
+    let sql = "SELECT cursor FROM replay_jobs WHERE id = $1 AND fence = $2";
+    let place = Place::find_by_statement(statement(connection, sql, [uuid(id.0), big(fence)])).one(connection).await?;
+    Ok(place.is_some_and(|place| place.cursor == Some(step.cursor.0)))
 }
 
 /// Keeps the job until `until`. False if it is not ours any more.

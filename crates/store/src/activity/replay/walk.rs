@@ -12,13 +12,14 @@ use super::jobs::{at, statement, uuid};
 use crate::activity::batch::{EventRecord, created_at};
 use crate::activity::code::Code as _;
 use crate::activity::query::{
-    Conditions, Delivery, EVENT_COLUMNS, EVENT_OF_DELIVERY, Filter, big, conditions, is_by_event, run, string,
+    Conditions, Delivery, EVENT_COLUMNS, EVENT_OF_DELIVERY, Filter, NAMES_REPEATED, big, conditions, is_by_event,
+    run_ordered, string,
 };
 use crate::activity::row::EventRow;
 use crate::entity::Row;
 use crate::error::StoreError;
 
-/// Replays of one delivery that [`deliveries_to`] names.
+/// Replays of one delivery that [`replays_to`] names, beside one that succeeded.
 const REPLAYS_MAX: usize = 100;
 
 /// A delivery to make again.
@@ -144,16 +145,27 @@ pub async fn event_of(
     row.map(EventRecord::try_from).transpose()
 }
 
-/// Deliveries of that event to `subscription`, its own and those of replays, in no order that means anything; at most
-/// 100.
-pub async fn deliveries_to(
+/// What replays made of that event for `subscription`, oldest first: the newest 100, and, if none of these succeeded, the
+/// newest of all that did. They do not repeat the event's name if that is longer than 1 KiB.
+pub async fn replays_to(
     connection: &impl ConnectionTrait,
     accepted_at: Timestamp,
     key: &EventKey,
     subscription: SubscriptionId,
 ) -> Result<Vec<Delivery>, StoreError> {
-    let mut conditions = Conditions::default();
-    let values = [at(accepted_at), string(key.as_str()), Value::Uuid(Some(subscription.0))];
-    conditions.add("d.created_ms = $ AND d.event_key = $ AND d.subscription = $", values);
-    run(connection, "LEFT JOIN", conditions, "ASC", REPLAYS_MAX).await
+    let newest = async |condition: &str, limit: usize| {
+        let mut conditions = Conditions::default();
+        let values = [at(accepted_at), string(key.as_str()), Value::Uuid(Some(subscription.0))];
+        conditions.add("d.created_ms = $ AND d.event_key = $ AND d.subscription = $", values);
+        conditions.add(condition, []);
+        // A replay's id begins with the time of its making.
+        run_ordered(connection, "LEFT JOIN", conditions, (NAMES_REPEATED, "d.replay DESC"), limit).await
+    };
+    let mut replays = newest("d.replay IS NOT NULL", REPLAYS_MAX).await?;
+    let has_succeeded = |it: &Delivery| it.record.state == DeliveryState::Succeeded;
+    if replays.len() == REPLAYS_MAX && !replays.iter().any(has_succeeded) {
+        replays.extend(newest("d.replay IS NOT NULL AND d.state = 60", 1).await?);
+    }
+    replays.reverse();
+    Ok(replays)
 }

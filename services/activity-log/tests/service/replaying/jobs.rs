@@ -10,6 +10,7 @@ use slipstream_core::contract::{Outcome, RoutedEvent};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{DeliveryId, ReplayId};
 use slipstream_core::lane::Lane;
+use slipstream_store::{ConnectionTrait as _, DatabaseConfig, DbBackend, Store};
 use slipstream_test_support::eventually;
 
 use super::{LATER, trim};
@@ -24,6 +25,8 @@ staged_on_both_backends!(
     jobs_run_beside_each_other,
     what_is_asked_for_wrongly_is_refused,
     replays_are_not_replayed,
+    a_job_is_told_of_without_being_read_again,
+    ends_that_are_still_to_be_recorded_are_waited_for,
 );
 
 /// Makes a job; its id.
@@ -85,7 +88,8 @@ async fn what_a_dry_run_counts_is_replayed_once_and_in_the_normal_lane(mut stage
     for (mut filter, expected) in cases {
         filter["dryRun"] = true.into();
         let (status, counted) = stage.post("/deliveries/replay", Some(filter.clone())).await;
-        assert_eq!((status, &counted), (StatusCode::OK, &json!({ "count": expected.len() })), "{filter}");
+        let all = json!({ "count": expected.len(), "complete": true });
+        assert_eq!((status, &counted), (StatusCode::OK, &all), "{filter}");
         filter["dryRun"] = false.into();
         filter["ratePerSecond"] = 1000.into();
         let id = job(&stage, filter.clone()).await;
@@ -285,5 +289,49 @@ async fn replays_are_not_replayed(mut stage: Stage) {
     let second = job(&stage, json!({ "ratePerSecond": 1000 })).await;
     assert_eq!(finished(&stage, &second).await["matched"], 3);
     assert_eq!(made_again(&stage.take_rest().await, &second), ids(&events));
+    stage.stop().await;
+}
+
+async fn a_job_is_told_of_without_being_read_again(stage: Stage) {
+    stage.subscribe(subscription(1), |_| {}).await;
+    stage.ended(0, 3, DeliveryState::Failed).await;
+    let (status, made) = stage.post("/deliveries/replay", Some(json!({ "ratePerSecond": 1 }))).await;
+    let (_, read) = stage.get(&format!("/replays/{}", made["id"].as_str().unwrap())).await;
+    assert_eq!((status, &made["complete"]), (StatusCode::ACCEPTED, &json!(true)));
+    for name in ["id", "filter", "ratePerSecond", "matched", "createdAt"] {
+        assert_eq!(made[name], read[name], "{name}");
+    }
+    assert_eq!((&made["state"], &made["published"]), (&json!("running"), &json!(0)));
+
+    // A database that takes a row and then does not have it: reading it again would answer with an error.
+    let store = Store::connect(&DatabaseConfig { url: stage.database.clone(), max_connections: 1 }).await.unwrap();
+    let swallow = match store.connection().get_database_backend() {
+        DbBackend::Postgres => "CREATE RULE swallow AS ON INSERT TO replay_jobs DO INSTEAD NOTHING",
+        _ => "CREATE TRIGGER swallow BEFORE INSERT ON replay_jobs BEGIN SELECT RAISE(IGNORE); END",
+    };
+    store.connection().execute_unprepared(swallow).await.unwrap();
+    let (status, made) = stage.post("/deliveries/replay", Some(json!({ "site": site() }))).await;
+    assert_eq!((status, &made["matched"]), (StatusCode::ACCEPTED, &json!(3)), "{made}");
+    assert_eq!(stage.get(&format!("/replays/{}", made["id"].as_str().unwrap())).await.0, StatusCode::NOT_FOUND);
+    stage.stop().await;
+}
+
+async fn ends_that_are_still_to_be_recorded_are_waited_for(stage: Stage) {
+    stage.subscribe(subscription(1), |_| {}).await;
+    stage.ended(0, 3, DeliveryState::Failed).await;
+    let count = async || stage.post("/deliveries/replay", Some(json!({ "dryRun": true }))).await.1;
+    // Decided, and on its way to the record when the question comes.
+    stage.decided(outcome("late", 9, DeliveryState::Failed, 1, 404)).await;
+    assert_eq!(count().await, json!({ "count": 4, "complete": true }));
+
+    // A record that is not written: the answer comes all the same, and says so.
+    let store = Store::connect(&DatabaseConfig { url: stage.database.clone(), max_connections: 1 }).await.unwrap();
+    store.connection().execute_unprepared("ALTER TABLE attempts RENAME TO away").await.unwrap();
+    stage.decided(outcome("never", 10, DeliveryState::Failed, 1, 404)).await;
+    let began = Instant::now();
+    assert_eq!(count().await, json!({ "count": 4, "complete": false }));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    store.connection().execute_unprepared("ALTER TABLE away RENAME TO attempts").await.unwrap();
+    eventually(SOON, async || (count().await == json!({ "count": 5, "complete": true })).then_some(())).await;
     stage.stop().await;
 }
