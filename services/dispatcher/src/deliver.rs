@@ -20,7 +20,7 @@ use slipstream_core::delivery::{Gate, gate};
 use slipstream_core::lane::Lane;
 use slipstream_service::{Context, Directory, clock, names};
 use slipstream_webhook::{Client, ClientConfig, Target};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -139,13 +139,14 @@ struct Lanes {
 }
 
 impl Lanes {
-    /// The next delivery of the first lane in `order` that has one.
-    async fn next(&mut self, order: [Lane; 3]) -> Option<Work> {
+    /// The next delivery of the first lane in `order` that is open and has one.
+    async fn next(&mut self, order: [Lane; 3], is_open: impl Fn(Lane) -> bool) -> Option<Work> {
         let Self { realtime, high, normal } = self;
+        let open = order.map(is_open);
         let message = match order {
-            [Lane::Normal, ..] => first_of(normal, high, realtime).await,
-            [Lane::High, ..] => first_of(high, normal, realtime).await,
-            [Lane::Realtime, ..] => first_of(realtime, high, normal).await,
+            [Lane::Normal, ..] => first_of([normal, high, realtime], open).await,
+            [Lane::High, ..] => first_of([high, normal, realtime], open).await,
+            [Lane::Realtime, ..] => first_of([realtime, high, normal], open).await,
         };
         Work::read(message).await
     }
@@ -162,46 +163,44 @@ impl Lanes {
 
 type Due = mpsc::Receiver<Message>;
 
-/// A message of the first of three lanes that has one. Waits for ever once all have ended, which is after a stop.
-async fn first_of(first: &mut Due, second: &mut Due, third: &mut Due) -> Message {
+/// A message of the first of three lanes that is open and has one. Waits for ever once all have ended, which is after a
+/// stop.
+async fn first_of([first, second, third]: [&mut Due; 3], open: [bool; 3]) -> Message {
     tokio::select! {
         biased;
-        Some(message) = first.recv() => message,
-        Some(message) = second.recv() => message,
-        Some(message) = third.recv() => message,
+        Some(message) = first.recv(), if open[0] => message,
+        Some(message) = second.recv(), if open[1] => message,
+        Some(message) = third.recv(), if open[2] => message,
         else => std::future::pending().await,
     }
 }
 
 async fn run(mut lanes: Lanes, worker: Arc<Worker>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut picks = 0_u32;
+    let mut stalled = Stalled::default();
     loop {
+        stalled.try_again(&worker);
+        let open = Lane::ALL.map(|lane| stalled.of(lane).is_none());
         let next = async {
             let permit = Arc::clone(&worker.permits).acquire_owned().await.expect("the semaphore is never closed");
             picks = picks.wrapping_add(1);
-            (permit, lanes.next(pick_order(picks)).await)
+            (permit, lanes.next(pick_order(picks), |lane| stalled.of(lane).is_none()).await)
         };
-        let (permit, work) = tokio::select! {
+        let picked = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            next = next => next,
+            next = next, if open.contains(&true) => Some(next),
+            () = tokio::time::sleep(ROOM_LOOK_EVERY), if open.contains(&false) => None,
         };
-        let Some(work) = work else { continue };
-        match admit(&worker, work).await {
-            Admission::Start(work, place) => worker.spawn(work, place, permit),
-            Admission::Queued => {}
-            Admission::Park(work, park) => {
-                let parking = Arc::clone(&worker);
-                worker.workers.spawn(async move {
-                    parking.park(work, park).await;
-                    drop(permit);
-                });
-            }
+        if let Some((permit, Some(work))) = picked
+            && let Err(Full(work)) = admit(&worker, work).map(|admission| act(&worker, admission, permit))
+        {
+            stalled.add(work);
         }
     }
     // What is under way is finished, what lies here goes back to the bus.
     lanes.hand_back().await;
-    for work in worker.endpoints.drain() {
+    for work in worker.endpoints.drain().into_iter().chain(stalled.into_works()) {
         work.ack.hand_back().await;
     }
     worker.workers.close();
@@ -209,31 +208,73 @@ async fn run(mut lanes: Lanes, worker: Arc<Worker>, stop: CancellationToken) -> 
     Ok(())
 }
 
-/// Admits a delivery. A quick receiver with a full queue has room again within milliseconds; one that has not was
-/// quick once.
-async fn admit(worker: &Worker, mut work: Work) -> Admission {
-    let deadline = Instant::now() + ROOM_WITHIN;
-    loop {
-        let subscription = worker.directory.load().subscriptions().get(work.subscription).cloned();
-        // What ends at the gate needs no place, and does not wait for one.
-        let subscription = subscription
-            .filter(|subscription| !matches!(gate(Some(subscription), &work.meta, clock::now()), Gate::End(..)));
-        let prepared = subscription
-            .as_deref()
-            .map(|subscription| worker.endpoints.prepared(subscription, |it| prepare(it, &worker.policy)));
-        let host = prepared.as_ref().and_then(|prepared| prepared.target.as_ref().ok());
-        let host = host.map_or(&*NO_HOST, Target::host);
-        let known = subscription.as_deref().map(|subscription| (subscription, host));
-        match worker.endpoints.admit(work, known, clock::now()) {
-            Ok(admission) => return admission,
-            Err(Full(again)) => work = again,
-        }
-        if Instant::now() < deadline {
-            tokio::time::sleep(ROOM_LOOK_EVERY).await;
-        } else {
-            worker.endpoints.stalled(work.subscription);
+/// Deliveries to quick receivers whose queue is full, at most one per lane, since when. A lane with one is not picked from
+/// until there is room: it will be in milliseconds, and the other lanes go on.
+#[derive(Default)]
+struct Stalled([Option<(Work, Instant)>; 3]);
+
+impl Stalled {
+    const fn of(&self, lane: Lane) -> Option<&(Work, Instant)> {
+        self.0[lane as usize].as_ref()
+    }
+
+    fn add(&mut self, work: Work) {
+        let lane = work.lane as usize;
+        self.0[lane] = Some((work, Instant::now()));
+    }
+
+    /// Admits what finds room now, the most urgent first. A receiver that has none for long was quick once.
+    fn try_again(&mut self, worker: &Arc<Worker>) {
+        for lane in Lane::ALL {
+            let Some((work, since)) = self.0[lane as usize].take() else { continue };
+            if since.elapsed() > ROOM_WITHIN {
+                worker.endpoints.stalled(work.subscription);
+            }
+            let Ok(permit) = Arc::clone(&worker.permits).try_acquire_owned() else {
+                self.0[lane as usize] = Some((work, since));
+                continue;
+            };
+            match admit(worker, work) {
+                Ok(admission) => act(worker, admission, permit),
+                Err(Full(work)) => self.0[lane as usize] = Some((work, since)),
+            }
         }
     }
+
+    fn into_works(self) -> impl Iterator<Item = Work> {
+        self.0.into_iter().flatten().map(|(work, _)| work)
+    }
+}
+
+/// Does what was decided about a delivery.
+fn act(worker: &Arc<Worker>, admission: Admission, permit: OwnedSemaphorePermit) {
+    match admission {
+        Admission::Start(work, place) => worker.spawn(work, place, permit),
+        Admission::Queued => {}
+        Admission::Park(work, park) => {
+            let parking = Arc::clone(worker);
+            worker.workers.spawn(async move {
+                parking.park(work, park).await;
+                drop(permit);
+            });
+        }
+    }
+}
+
+/// Admits a delivery by what its subscription is now.
+#[expect(clippy::result_large_err, reason = "it is handed back and asked with again; a box would cost every delivery")]
+fn admit(worker: &Worker, work: Work) -> Result<Admission, Full> {
+    let subscription = worker.directory.load().subscriptions().get(work.subscription).cloned();
+    // What ends at the gate needs no place, and does not wait for one.
+    let subscription = subscription
+        .filter(|subscription| !matches!(gate(Some(subscription), &work.meta, clock::now()), Gate::End(..)));
+    let prepared = subscription
+        .as_deref()
+        .map(|subscription| worker.endpoints.prepared(subscription, |it| prepare(it, &worker.policy)));
+    let host = prepared.as_ref().and_then(|prepared| prepared.target.as_ref().ok());
+    let host = host.map_or(&*NO_HOST, Target::host);
+    let known = subscription.as_deref().map(|subscription| (subscription, host));
+    worker.endpoints.admit(work, known, clock::now())
 }
 
 /// Shows how many dispatchers share what receivers allow.

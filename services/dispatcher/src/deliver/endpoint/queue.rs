@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use slipstream_core::lane::Lane;
+
 use super::super::pick::pick_order;
 use super::super::work::Work;
 
@@ -15,6 +17,11 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn len(&self) -> usize {
         self.lanes.iter().map(VecDeque::len).sum()
+    }
+
+    /// Deliveries that go before one of `lane`, or beside it: those of its own and of more urgent lanes.
+    pub(super) fn len_ahead_of(&self, lane: Lane) -> usize {
+        Lane::ALL.iter().filter(|it| it.priority() >= lane.priority()).map(|it| self.lanes[*it as usize].len()).sum()
     }
 
     pub(super) fn is_empty(&self) -> bool {

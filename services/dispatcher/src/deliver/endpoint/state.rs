@@ -19,6 +19,8 @@ const PROVEN_MEAN_MAX: Duration = Duration::from_secs(1);
 /// Deliveries that may queue here for a quick receiver: a quarter of what a lane may have unacknowledged. If its queue
 /// is full, we are the busy ones, and going by way of the bus would only make us busier.
 const QUICK_QUEUE_LEN_MAX: usize = 1024;
+/// How long a full queue of a quick receiver may take to be served, for room in it to be waited for.
+const QUICK_QUEUE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Deliveries that may queue here before the first attempt has ended, or after a quick receiver has stalled. Should
 /// that attempt hang, they go back to the bus when it ends, well within their lease.
 const UNKNOWN_QUEUE_LEN_MAX: usize = 256;
@@ -63,9 +65,10 @@ impl Endpoint {
         self.mean_us.map(Duration::from_micros)
     }
 
-    /// Whether a full queue here is worth a wait: it will have room in a moment, and is served within half a second.
+    /// Whether a full queue here is worth a wait: it will have room in a moment, and is served soon. The way round by the
+    /// bus costs two messages more, and schedules are what a server that syncs always is slowest at.
     pub(super) fn is_worth_a_wait(&self) -> bool {
-        self.mean().is_some() && self.serving_time(QUICK_QUEUE_LEN_MAX) <= SLOW_QUEUE_WAIT_MAX
+        self.mean().is_some() && self.serving_time(QUICK_QUEUE_LEN_MAX) <= QUICK_QUEUE_WAIT_MAX
     }
 
     /// What is known of it is of another receiver, or of before somebody mended it.
