@@ -288,14 +288,14 @@ impl Endpoints {
             }
             let Some(work) = endpoint.queue.pop() else { continue };
             *queued_bytes = queued_bytes.saturating_sub(work.body.len());
-            let waiting = endpoint.queue.len() + 1;
-            if waiting > 1 && !std::mem::replace(&mut endpoint.is_in_line, true) {
+            let beside = endpoint.queue.len_ahead_of(work.lane) + 1;
+            if !endpoint.queue.is_empty() && !std::mem::replace(&mut endpoint.is_in_line, true) {
                 at_host.line.push_back(subscription);
             }
             // It may have become slow since they were let in: then most of them are better off on the bus.
             let park = match allowance {
                 Err((until, reason)) => Some(endpoint.park(&work, until, reason, now)),
-                Ok(_) if !endpoint.may_queue(waiting) => Some(endpoint.park(&work, now, Reason::EndpointBusy, now)),
+                Ok(_) if !endpoint.may_queue(beside) => Some(endpoint.park(&work, now, Reason::EndpointBusy, now)),
                 Ok(_) => None,
             };
             if let Some(park) = park {

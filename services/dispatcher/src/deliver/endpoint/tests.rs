@@ -1,5 +1,6 @@
 use slipstream_core::config::{Consent, EndpointLimits};
 use slipstream_core::contract::Meta;
+use slipstream_core::lane::Lane;
 use slipstream_test_support::builders;
 
 use super::*;
@@ -20,6 +21,14 @@ fn host(name: &str) -> Arc<str> {
 
 fn admit(endpoints: &Endpoints, subscription: &Subscription, host: &Arc<str>, now: Timestamp) -> Admission {
     endpoints.admit(Work::for_tests(subscription.id), Some((subscription, host)), now).expect("there is room")
+}
+
+/// Starts one attempt; gives its place.
+fn start(endpoints: &Endpoints, subscription: &Subscription, host: &Arc<str>, now: Timestamp) -> Place {
+    match admit(endpoints, subscription, host, now) {
+        Admission::Start(_, place) => place,
+        other => panic!("it may start: {other:?}"),
+    }
 }
 
 /// Starts as many attempts as may start; gives their places.
@@ -178,4 +187,30 @@ async fn the_registry_is_told_once_of_what_changed() {
     assert_eq!(endpoints.ended(&subscription, Ended::Throttled, at(9), at(9)), None);
     assert_eq!(endpoints.ended(&subscription, Ended::Success, at(10), at(10)), Some(EndpointChange::Recovered));
     assert_eq!(endpoints.ended(&subscription, Ended::Success, at(11), at(11)), None);
+}
+
+#[tokio::test]
+async fn what_is_urgent_finds_room_in_a_queue_full_of_what_is_not_and_goes_first() {
+    let (endpoints, subscription, host, now) = (endpoints(BOUNDS), subscription(), host("a"), clock::now());
+    for _ in 0..8 {
+        succeed(&endpoints, &subscription, &host, now);
+    }
+    let mut places = (0..8).map(|_| start(&endpoints, &subscription, &host, now)).collect::<Vec<_>>();
+    let admit = |lane| {
+        let work = Work { lane, ..Work::for_tests(subscription.id) };
+        endpoints.admit(work, Some((&subscription, &host)), now)
+    };
+    while let Ok(admission) = admit(Lane::Normal) {
+        assert!(matches!(admission, Admission::Queued));
+    }
+    assert!(matches!(admit(Lane::Realtime), Ok(Admission::Queued)));
+    for turn in 0..8 {
+        let next = endpoints.finished(places.pop().unwrap(), Some(Duration::from_millis(1)));
+        let Next::Attempt(work, place) = next else { panic!("turn {turn}: {next:?}") };
+        places.insert(0, place);
+        if work.lane == Lane::Realtime {
+            return;
+        }
+    }
+    panic!("it was not among the first");
 }
