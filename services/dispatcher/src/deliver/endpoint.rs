@@ -229,8 +229,8 @@ impl Endpoints {
         // A probe is alone: what waits behind it waits on the bus. But it may wait for a place at its host.
         let is_probed = allowed == 1 && endpoint.in_flight_max > 1 && endpoint.in_flight + endpoint.queue.len() > 0;
         let has_memory = *queued_bytes + work.body.len() <= QUEUED_BYTES_MAX;
-        // What is less urgent takes no room from what is more so.
-        if !is_probed && has_memory && endpoint.may_queue(endpoint.queue.len_ahead_of(work.lane) + 1) {
+        // Each lane has its own room: what waits in one neither takes nor gives it to another.
+        if !is_probed && has_memory && endpoint.may_queue(endpoint.queue.len_of(work.lane) + 1) {
             *queued_bytes += work.body.len();
             endpoint.queue.push(work);
             if endpoint.in_flight < allowed && !std::mem::replace(&mut endpoint.is_in_line, true) {
@@ -288,7 +288,7 @@ impl Endpoints {
             }
             let Some(work) = endpoint.queue.pop() else { continue };
             *queued_bytes = queued_bytes.saturating_sub(work.body.len());
-            let beside = endpoint.queue.len_ahead_of(work.lane) + 1;
+            let beside = endpoint.queue.len_of(work.lane) + 1;
             if !endpoint.queue.is_empty() && !std::mem::replace(&mut endpoint.is_in_line, true) {
                 at_host.line.push_back(subscription);
             }

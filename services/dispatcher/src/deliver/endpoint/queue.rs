@@ -19,9 +19,9 @@ impl Queue {
         self.lanes.iter().map(VecDeque::len).sum()
     }
 
-    /// Deliveries that go before one of `lane`, or beside it: those of its own and of more urgent lanes.
-    pub(super) fn len_ahead_of(&self, lane: Lane) -> usize {
-        Lane::ALL.iter().filter(|it| it.priority() >= lane.priority()).map(|it| self.lanes[*it as usize].len()).sum()
+    /// Deliveries of one lane.
+    pub(super) fn len_of(&self, lane: Lane) -> usize {
+        self.lanes[lane as usize].len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
