@@ -83,7 +83,9 @@ impl Sweep {
 
     /// Tells the registry if the endpoint did nothing but fail in the time since `since`; says whether it did.
     async fn judge(&self, subscription: &Subscription, since: Timestamp, now: Timestamp) -> anyhow::Result<bool> {
-        let asked = Failing { subscription: subscription.id, since, attempts_min: self.config.attempts_min };
+        let Health::Degraded(attempts_since) = subscription.health else { return Ok(false) };
+        let attempts_min = self.config.attempts_min;
+        let asked = Failing { subscription: subscription.id, since, attempts_since, attempts_min };
         let is_failing = tokio::time::timeout(QUERY_TIMEOUT, is_failing(self.store.connection(), &asked));
         if !is_failing.await.context("the database does not tell in time")?.context("the database does not tell")? {
             return Ok(false);

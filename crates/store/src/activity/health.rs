@@ -29,18 +29,20 @@ const NOTED_EVERY_MS: i64 = 60_000;
 pub struct Failing {
     /// Whose endpoint.
     pub subscription: SubscriptionId,
-    /// Since when.
+    /// Since when nothing may have succeeded.
     pub since: Timestamp,
+    /// Since when attempts count: from when on it is known to fail, which may be longer ago.
+    pub attempts_since: Timestamp,
     /// Fewer attempts than this prove nothing.
     pub attempts_min: u32,
 }
 
-/// Whether at least so many attempts started in this time, and none of the endpoint's deliveries has succeeded in it.
+/// Whether at least so many attempts have started, and none of the endpoint's deliveries has succeeded, each since then.
 ///
 /// A success up to a minute before counts as one in it: which of two within a minute was the last is not kept.
 pub async fn is_failing(connection: &impl ConnectionTrait, asked: &Failing) -> Result<bool, StoreError> {
-    let Failing { subscription, since, attempts_min } = asked;
-    let since = since.as_millis();
+    let Failing { subscription, since, attempts_since, attempts_min } = asked;
+    let (since, attempts_since) = (since.as_millis(), attempts_since.as_millis());
     let ask = async |sql: &str, values: Vec<Value>| {
         let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
         connection.query_one_raw(statement).await
@@ -54,9 +56,9 @@ pub async fn is_failing(connection: &impl ConnectionTrait, asked: &Failing) -> R
     let enough = "SELECT 1 AS found FROM (SELECT id FROM deliveries WHERE subscription = $1 AND state <> 60 \
                   AND created_ms >= $2 AND updated_ms >= $3 ORDER BY created_ms LIMIT $4) d \
                   JOIN attempts a ON a.delivery_id = d.id AND a.started_ms >= $3 LIMIT 1 OFFSET $5";
-    let accepted = big(since.saturating_sub(ACCEPTED_BEFORE_MS));
+    let accepted = big(attempts_since.saturating_sub(ACCEPTED_BEFORE_MS));
     let skipped = big(i64::from(attempts_min.saturating_sub(1)));
-    Ok(ask(enough, vec![id(), accepted, big(since), big(DELIVERIES_MAX), skipped]).await?.is_some())
+    Ok(ask(enough, vec![id(), accepted, big(attempts_since), big(DELIVERIES_MAX), skipped]).await?.is_some())
 }
 
 const NOTED: Upsert = Upsert {

@@ -17,7 +17,7 @@ on_both_backends!(
 const MINUTE: i64 = 60_000;
 
 async fn failing(store: &Store, to: u128, since: i64, attempts_min: u32) -> bool {
-    let asked = Failing { subscription: subscription(to), since: at(since), attempts_min };
+    let asked = Failing { subscription: subscription(to), since: at(since), attempts_since: at(since), attempts_min };
     is_failing(store.connection(), &asked).await.unwrap()
 }
 

@@ -122,7 +122,7 @@ async fn many_deliveries_are_counted_first_and_then_made_again_as_a_job_that_can
 
     let operator = &system.operator;
     let wanted = json!({ "state": ["failed"], "site": account.site, "dryRun": true });
-    assert_eq!(operator.replay_many(wanted).await.expect(200).json(), json!({ "count": FAILED }));
+    assert_eq!(operator.replay_many(wanted).await.expect(200).json()["count"], FAILED);
     assert_eq!(receiver.count(), FAILED + 1, "counting sends nothing");
     for refused in [json!({ "state": ["scheduled"] }), json!({ "ratePerSecond": 0 }), json!({ "states": ["failed"] })] {
         operator.replay_many(refused).await.expect(400);
