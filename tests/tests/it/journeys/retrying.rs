@@ -6,7 +6,7 @@ use slipstream_core::answer::ErrorCode;
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_test_support::builders::event;
 use slipstream_test_support::{Receiver, Reply, eventually};
-use slipstream_tests::{LIMIT, Settings, Shape, System, Targets, signature};
+use slipstream_tests::{Handshake, LIMIT, Settings, Shape, System, Targets, signature};
 
 slipstream_tests::journeys![
     a_503_is_retried_under_the_same_webhook_id_and_not_before_its_retry_after,
@@ -120,7 +120,9 @@ async fn a_delivery_without_attempts_left_is_a_dead_letter(shape: Shape) {
 
 /// What was allowed when it was registered is judged again at every attempt.
 async fn a_target_that_is_no_longer_allowed_gets_no_packet(shape: Shape) {
-    let system = System::with(shape, Settings { delivery_targets: Targets::Global, ..Settings::default() }).await;
+    // The registry, which asks for consent, has no such policy: it stays out of this.
+    let settings = Settings { delivery_targets: Targets::Global, handshake: Handshake::Off, ..Settings::default() };
+    let system = System::with(shape, settings).await;
     let receiver = Receiver::start().await;
     let account = system.external().await;
     account.subscribe(receiver.url("/")).await;
