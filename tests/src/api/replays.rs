@@ -205,12 +205,10 @@ impl Operator {
             let mut page: ReconciledPage = self.activity(&["reconcile"], &query).await.parsed(200);
             items.append(&mut page.items);
             totals = totals.or(page.totals);
-            match page.next.take() {
-                Some(next) => cursor = Some(next),
-                None => {
-                    let totals = totals.expect("the first page has the numbers");
-                    return Reconciled { items, totals, complete: page.complete };
-                }
+            cursor = page.next.take();
+            if cursor.is_none() {
+                let totals = totals.expect("the first page has the numbers");
+                return Reconciled { items, totals, complete: page.complete };
             }
         }
     }
