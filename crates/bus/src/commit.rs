@@ -82,13 +82,13 @@ pub(crate) async fn single(
     Ok(Ack { duplicate: ack.duplicate, sequence: ack.seq })
 }
 
-/// Publishes messages as one atomic batch and waits for the acknowledgement of all.
+/// Publishes messages as one atomic batch and waits for the acknowledgement of all: one each, in order.
 pub(crate) async fn batch(
     client: &Client,
     stream: &'static str,
     messages: &[&Outgoing],
     timeout: Duration,
-) -> Result<(), CommitError> {
+) -> Result<Vec<Ack>, CommitError> {
     // Over the whole of it: without a connection the client's queue fills, and sending waits.
     match tokio::time::timeout(timeout, send_batch(client, stream, messages, timeout)).await {
         Ok(result) => result,
@@ -101,7 +101,7 @@ async fn send_batch(
     stream: &'static str,
     messages: &[&Outgoing],
     timeout: Duration,
-) -> Result<(), CommitError> {
+) -> Result<Vec<Ack>, CommitError> {
     let id = HeaderValue::from(format!("{:032x}", rand::random::<u128>()));
     for message in messages {
         check_size(client, message)?;
@@ -119,11 +119,14 @@ async fn send_batch(
         let headers = message.headers(place.into_iter().chain([(BATCH_COMMIT, HeaderValue::from(1_u64))]));
         let reply = request(client, message, headers, timeout).await?;
         let ack = read_ack(&reply, stream)?;
-        if ack.count != number {
+        if ack.count != number || ack.seq < number {
             return Err(CommitError::Malformed("it counts other messages than were sent"));
         }
+        // A batch lies in the stream in one piece, and the acknowledgement names its end.
+        let before = ack.seq - number;
+        return Ok((1..=number).map(|place| Ack { duplicate: false, sequence: before + place }).collect());
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// What the server would refuse by cutting the connection, or the client without saying how large it was.

@@ -255,25 +255,23 @@ impl Bus {
             .map_err(|error| BusError::jetstream("opening a consumer", error))
     }
 
-    /// Drops every schedule under a subject (see [`crate::subject::waiting_of`]): purging a schedule cancels it.
+    /// Drops every waiting delivery under a subject (see [`crate::subject::waiting_of`]): purging a schedule cancels it.
     ///
     /// # Errors
     /// If JetStream refuses or does not answer.
     pub async fn cancel_schedules(&self, subjects: &str) -> Result<u64, BusError> {
-        let stream = self
-            .jetstream
-            .get_stream_no_info(StreamName::Work.as_str())
-            .await
-            .map_err(|error| BusError::jetstream("finding stream WORK", error))?;
-        let purged = stream
-            .purge()
-            .filter(subjects)
-            .await
-            .map_err(|error| BusError::jetstream("cancelling schedules", error))?;
+        self.purge_subjects(StreamName::Work, subjects).await
+    }
+
+    /// Drops every message under a subject.
+    pub(crate) async fn purge_subjects(&self, stream: StreamName, subjects: &str) -> Result<u64, BusError> {
+        let failed = |error: async_nats::Error| BusError::jetstream("taking messages away", error);
+        let stream = self.jetstream.get_stream_no_info(stream.as_str()).await.map_err(|error| failed(error.into()))?;
+        let purged = stream.purge().filter(subjects).await.map_err(|error| failed(error.into()))?;
         Ok(purged.purged)
     }
 
-    /// How many schedules there are under a subject with wildcards.
+    /// How many waiting deliveries there are under a subject with wildcards.
     ///
     /// # Errors
     /// If JetStream does not answer.

@@ -171,6 +171,16 @@ impl Message {
         self.ack.ack().await;
     }
 
+    /// Asks for the whole lease anew: it is still being worked on.
+    pub async fn progress(&self) {
+        self.ack.answer(b"+WPI").await;
+    }
+
+    /// See [`Acknowledger::hand_back`].
+    pub async fn hand_back(&self) {
+        self.ack.hand_back().await;
+    }
+
     /// Splits off what acknowledges it, to keep when the bytes are gone.
     pub fn into_ack(self) -> Acknowledger {
         self.ack

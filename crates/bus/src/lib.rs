@@ -9,19 +9,21 @@
 //!
 //! Where to look: [`streams`] declares what exists on the server, [`subject`] builds every subject there is,
 //! [`publish`] commits many callers' messages together, [`consume`] hands them out, [`config_bucket`] holds what
-//! people configure, [`storage`] trims what is processed and says when to stop pulling, [`schedules`] looks at what
-//! waits and changes it, [`ask`] is for questions without a record, [`presence`] counts replicas.
+//! people configure, [`storage`] trims what is processed and says when to stop pulling, [`held`] keeps events until
+//! their time, [`schedules`] looks at deliveries that wait and changes them, [`ask`] is for questions without a record, [`presence`] counts replicas.
 
 pub mod ask;
 mod commit;
 pub mod config_bucket;
 pub mod connect;
 pub mod consume;
+pub mod held;
 pub mod message;
 pub mod presence;
 pub mod publish;
 pub mod schedules;
 pub mod storage;
+pub mod stored;
 pub mod streams;
 pub mod subject;
 
@@ -29,7 +31,9 @@ pub use async_nats::Subject;
 pub use config_bucket::{ConfigBucket, ConfigChange};
 pub use connect::{Bus, BusConfig, BusError};
 pub use consume::{Consumer, Message};
+pub use held::{Held, HeldChange, HeldEvents, Holding};
 pub use message::Outgoing;
 pub use publish::{Ack, PublishError, Publisher};
-pub use schedules::{Held, HeldChange, HoldError, Holding, Replaced, Schedules, StoredEvent, Waiting, WaitingChange};
+pub use schedules::{HoldError, Replaced, Schedules, Waiting, WaitingChange};
+pub use stored::StoredEvent;
 pub use streams::{ConsumerName, StreamName};

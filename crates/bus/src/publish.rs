@@ -42,7 +42,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(50);
 pub struct Ack {
     /// Whether the stream already had a message with this id; nothing was stored then.
     pub duplicate: bool,
-    /// Where the message lies in the stream; of a repeat, where the first one lies. 0 if it went in a group.
+    /// Where the message lies in the stream; of a repeat, where the first one lies.
     pub sequence: u64,
 }
 
@@ -150,19 +150,20 @@ impl Publisher {
         }
     }
 
-    /// Stores many messages, of any number, with no promise to store all or none. For our own steps, which are
-    /// repeated whole when they fail.
+    /// Stores many messages, of any number, with no promise to store all or none; one acknowledgement per message, in
+    /// order. For our own steps, which are repeated whole when they fail.
     ///
     /// # Errors
     /// The first error of any of them.
-    pub async fn publish_each(&self, messages: &[Outgoing]) -> Result<(), PublishError> {
+    pub async fn publish_each(&self, messages: &[Outgoing]) -> Result<Vec<Ack>, PublishError> {
+        let mut acks = Vec::with_capacity(messages.len());
         for chunk in messages.chunks(GROUP_MESSAGES_MAX) {
-            match &self.queue {
-                None => drop(self.target.store_each(chunk, self.target.deadline()).await?),
-                Some(queue) => drop(self.enqueue(queue, chunk.to_vec(), false).await?),
-            }
+            acks.extend(match &self.queue {
+                None => self.target.store_each(chunk, self.target.deadline()).await?,
+                Some(queue) => self.enqueue(queue, chunk.to_vec(), false).await?,
+            });
         }
-        Ok(())
+        Ok(acks)
     }
 
     async fn enqueue(
@@ -242,9 +243,10 @@ impl Target {
             }
             let messages: Vec<_> = group.iter().flat_map(|request| &request.messages).collect();
             match commit::batch(&self.client, self.stream, &messages, TRY_TIMEOUT).await {
-                Ok(()) => {
+                Ok(acks) => {
+                    let mut acks = acks.into_iter();
                     for Request { messages, reply, .. } in group {
-                        let _ = reply.send(Ok(vec![Ack { duplicate: false, sequence: 0 }; messages.len()]));
+                        let _ = reply.send(Ok(acks.by_ref().take(messages.len()).collect()));
                     }
                 }
                 // One caller's repeat must not cost the others a sync each: it is looked for by halves.
@@ -296,7 +298,7 @@ impl Target {
         let all: Vec<_> = messages.iter().collect();
         loop {
             match commit::batch(&self.client, self.stream, &all, try_timeout(deadline)).await {
-                Ok(()) => return Ok(vec![Ack { duplicate: false, sequence: 0 }; messages.len()]),
+                Ok(acks) => return Ok(acks),
                 Err(CommitError::Refused { code: commit::BATCH_HAS_REPEATS, .. }) => {
                     return self.store_each(messages, deadline).await;
                 }

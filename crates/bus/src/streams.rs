@@ -13,8 +13,10 @@ use slipstream_core::lane::Lane;
 pub enum StreamName {
     /// Accepted events, due and not yet due.
     Events,
-    /// Deliveries and everything that waits.
+    /// Deliveries, due and waiting.
     Work,
+    /// Events whose intended time is ahead.
+    Held,
     /// WorkQueue events for their publishing services.
     Queue,
     /// What became of events and deliveries.
@@ -25,13 +27,14 @@ pub enum StreamName {
 
 impl StreamName {
     /// All streams.
-    pub const ALL: [Self; 5] = [Self::Events, Self::Work, Self::Queue, Self::Outcomes, Self::DeadLetters];
+    pub const ALL: [Self; 6] = [Self::Events, Self::Work, Self::Held, Self::Queue, Self::Outcomes, Self::DeadLetters];
 
     /// The name on the server.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Events => "EVENTS_0",
             Self::Work => "WORK_0",
+            Self::Held => "HELD_0",
             Self::Queue => "QUEUE_0",
             Self::Outcomes => "OUTCOMES_0",
             Self::DeadLetters => "DEAD_LETTERS_0",
@@ -41,7 +44,8 @@ impl StreamName {
     /// The stream's configuration.
     ///
     /// `EVENTS` and `OUTCOMES` refuse when full and have no `max_age`: nothing unprocessed ever ages out, trimming is
-    /// [`crate::storage`]'s work. `WORK` has no limits of its own, because they would silently drop schedules.
+    /// [`crate::storage`]'s work. `WORK` and `HELD` have no limits of their own, because they would silently drop
+    /// schedules.
     pub fn config(self, limits: StreamLimits) -> Config {
         let common = Config {
             name: self.as_str().to_owned(),
@@ -69,10 +73,23 @@ impl StreamName {
                 ..common
             },
             Self::Work => Config {
-                subjects: subjects(&["deliveries.>", "waiting.>", "held.>", "released.>"]),
+                subjects: subjects(&["deliveries.>", "waiting.>"]),
                 retention: RetentionPolicy::WorkQueue,
                 // A schedule needs discard *old* (the server says so), and a roll-up to replace the one before.
                 discard: DiscardPolicy::Old,
+                allow_message_schedules: true,
+                allow_rollup: true,
+                allow_message_ttl: true,
+                duplicate_window: Duration::from_mins(2),
+                ..common
+            },
+            // What no consumer reads stays until it is taken away: held events, lists, alarms.
+            Self::Held => Config {
+                subjects: subjects(&["held.>", "lists.>", "alarms.>", "ringing.>"]),
+                retention: RetentionPolicy::WorkQueue,
+                discard: DiscardPolicy::Old,
+                // A later generation takes the place of an earlier one.
+                max_messages_per_subject: 1,
                 allow_message_schedules: true,
                 allow_rollup: true,
                 allow_message_ttl: true,
@@ -134,8 +151,8 @@ pub enum ConsumerName {
     Route(Lane),
     /// Events that are not yet due, to be held.
     Hold,
-    /// Held events that came due, to be published.
-    Release,
+    /// Alarms of a lane: held events come due, to be published.
+    Release(Lane),
     /// Due deliveries of a lane, to be attempted.
     Deliver(Lane),
     /// Everything that is recorded.
@@ -156,8 +173,9 @@ pub struct Lease {
 impl ConsumerName {
     /// All consumers.
     pub fn all() -> impl Iterator<Item = Self> {
-        let lanes = Lane::ALL.into_iter().flat_map(|lane| [Self::Route(lane), Self::Deliver(lane)]);
-        lanes.chain([Self::Hold, Self::Release, Self::ActivityLog, Self::RegistryEndpoints])
+        let of_lane = |lane| [Self::Route(lane), Self::Release(lane), Self::Deliver(lane)];
+        let lanes = Lane::ALL.into_iter().flat_map(of_lane);
+        lanes.chain([Self::Hold, Self::ActivityLog, Self::RegistryEndpoints])
     }
 
     /// The durable name on the server.
@@ -165,7 +183,7 @@ impl ConsumerName {
         match self {
             Self::Route(lane) => format!("route-{}", lane.as_str()),
             Self::Hold => "hold".to_owned(),
-            Self::Release => "release".to_owned(),
+            Self::Release(lane) => format!("release-{}", lane.as_str()),
             Self::Deliver(lane) => format!("deliver-{}", lane.as_str()),
             Self::ActivityLog => "activity-log".to_owned(),
             Self::RegistryEndpoints => "registry-endpoints".to_owned(),
@@ -176,7 +194,8 @@ impl ConsumerName {
     pub const fn stream(self) -> StreamName {
         match self {
             Self::Route(_) | Self::Hold => StreamName::Events,
-            Self::Release | Self::Deliver(_) => StreamName::Work,
+            Self::Release(_) => StreamName::Held,
+            Self::Deliver(_) => StreamName::Work,
             Self::ActivityLog | Self::RegistryEndpoints => StreamName::Outcomes,
         }
     }
@@ -188,9 +207,9 @@ impl ConsumerName {
         match self {
             Self::Route(lane) => vec![format!("events.*.{}.>", lane.as_str())],
             Self::Hold => vec!["later.>".to_owned()],
-            Self::Release => vec!["released.>".to_owned()],
+            Self::Release(lane) => vec![format!("ringing.{}.*", lane.as_str())],
             Self::Deliver(lane) => vec![format!("deliveries.{}.>", lane.as_str())],
-            Self::ActivityLog => vec!["outcomes.>".to_owned(), "routed.>".to_owned(), "endpoints.>".to_owned()],
+            Self::ActivityLog => ["outcomes.>", "routed.>", "endpoints.>"].map(ToOwned::to_owned).to_vec(),
             Self::RegistryEndpoints => vec!["endpoints.>".to_owned()],
         }
     }

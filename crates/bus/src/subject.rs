@@ -60,14 +60,32 @@ pub fn waiting_of(subscription: SubscriptionId) -> String {
     format!("waiting.{subscription}.>")
 }
 
-/// `held.{site}.{key}`: an event that is scheduled.
+/// `held.{site}.{key}`: an event whose intended time is ahead.
 pub fn held(site: &Slug, key: &EventKey) -> Subject {
     format!("held.{site}.{key}").into()
 }
 
-/// `released.{lane}.{site}.{key}`: a held event that came due.
-pub fn released(lane: Lane, site: &Slug, key: &EventKey) -> Subject {
-    format!("released.{}.{site}.{key}", lane.as_str()).into()
+/// `lists.{lane}.{at}.{id}`: held events that come due at `at`, in Unix milliseconds.
+pub fn due_list(lane: Lane, at: i64, id: u64) -> Subject {
+    format!("lists.{}.{at}.{id:016x}", lane.as_str()).into()
+}
+
+/// `lists.{lane}.{at}.*`: all of them.
+pub fn due_lists(lane: Lane, at: i64) -> String {
+    format!("lists.{}.{at}.*", lane.as_str())
+}
+
+/// `alarms.{lane}.{at}`, or with a name of its own `alarms.{lane}.{at}.{id}`: what makes the server say that it is time.
+pub fn alarm(lane: Lane, at: i64, id: Option<u64>) -> Subject {
+    match id {
+        None => format!("alarms.{}.{at}", lane.as_str()).into(),
+        Some(id) => format!("alarms.{}.{at}.{id:016x}", lane.as_str()).into(),
+    }
+}
+
+/// `ringing.{lane}.{at}`: it is time.
+pub fn ringing(lane: Lane, at: i64) -> Subject {
+    format!("ringing.{}.{at}", lane.as_str()).into()
 }
 
 /// `routed.{site}`: what became of events.
@@ -100,10 +118,21 @@ pub fn parse_later(subject: &str) -> Option<(Lane, Slug)> {
     Some((Lane::from_name(tokens.next()?)?, tokens.next()?.parse().ok()?))
 }
 
-/// What the subject of a held event that came due says: `released.{lane}.{site}.{key}`.
-pub fn parse_released(subject: &str) -> Option<(Lane, Slug, EventKey)> {
-    let mut tokens = subject.strip_prefix("released.")?.split('.');
-    Some((Lane::from_name(tokens.next()?)?, tokens.next()?.parse().ok()?, tokens.next()?.parse().ok()?))
+/// What the subject of a held event says: `held.{site}.{key}`.
+pub fn parse_held(subject: &str) -> Option<(Slug, EventKey)> {
+    let (site, key) = subject.strip_prefix("held.")?.split_once('.')?;
+    Some((site.parse().ok()?, key.parse().ok()?))
+}
+
+/// What a ringing alarm says: `ringing.{lane}.{at}`.
+pub fn parse_ringing(subject: &str) -> Option<(Lane, i64)> {
+    let (lane, at) = subject.strip_prefix("ringing.")?.split_once('.')?;
+    Some((Lane::from_name(lane)?, at.parse().ok()?))
+}
+
+/// The lane of an event's own subject, `events.{visibility}.{lane}.…` or `queue.{service}.{lane}.…`.
+pub fn lane_of(subject: &str) -> Option<Lane> {
+    Lane::from_name(subject.split('.').nth(2)?)
 }
 
 /// What the subject of a delivery says: `deliveries.{lane}.{subscription}.{key}`.
@@ -188,7 +217,9 @@ mod tests {
         assert_eq!(parse_event(&event), Some((Visibility::Public, Lane::High, site())));
         let delivery = delivery(Lane::Realtime, subscription, &key);
         assert_eq!(parse_delivery(&delivery), Some((Lane::Realtime, subscription, key)));
-        assert_eq!(parse_released(&released(Lane::Normal, &site(), &key)), Some((Lane::Normal, site(), key)));
+        assert_eq!(lane_of(&event), Some(Lane::High));
+        assert_eq!(parse_held(&held(&site(), &key)), Some((site(), key)));
+        assert_eq!(parse_ringing(&ringing(Lane::Normal, 1_772_443_800_000)), Some((Lane::Normal, 1_772_443_800_000)));
         assert_eq!(parse_later(&later(Lane::Normal, &site(), &key)), Some((Lane::Normal, site())));
     }
 

@@ -162,6 +162,8 @@ mutations! {
     another_webhook_id_per_attempt_is_no_identity: FreshWebhookId breaks N6;
     who_slept_past_the_lease_sends_what_others_have: IgnoreLease breaks N6;
     late_repeats_that_nobody_asks_for_are_delivered_again: ForgetRepeats breaks N6;
+    an_alarm_that_is_set_before_its_list_may_ring_too_early: AlarmBeforeList breaks N1;
+    an_alarm_that_is_replaced_while_it_rings_may_not_ring_again: ShareNearAlarms breaks N1;
     a_held_repeat_takes_the_place_of_its_original: HoldRepeats breaks N1;
     retry_after_that_is_not_read_is_undercut: ForgetRetryAfter breaks N8;
     ten_attempts_are_not_eleven: EleventhAttempt breaks N8;

@@ -85,7 +85,7 @@ impl Exhausted {
         }
         let messages: Vec<_> = entries.iter().map(message).collect();
         let error = match timeout(PATIENCE, self.events.publish_each(&messages)).await {
-            Ok(Ok(())) => return Ok(()),
+            Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => format!("{:#}", anyhow::Error::new(error)),
             Err(elapsed) => elapsed.to_string(),
         };

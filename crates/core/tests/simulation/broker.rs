@@ -5,16 +5,17 @@
 //! - What a consumer does not acknowledge within the lease is handed out again. An acknowledgement counts however late it
 //!   comes.
 //! - A schedule fires never early and up to 250 ms late. It is read first and published a little later, and what was
-//!   put in its place in between is purged with it.
+//!   put in its place in between is purged with it; an alarm's place even a little after it has been published.
 //! - The ids of a work-queue stream are forgotten when the server restarts.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use slipstream_core::ids::EventKey;
+use slipstream_core::lane::Lane;
 
 use super::executor::TaskId;
-use super::message::{Ack, ConsumerName, Message, Outgoing, Place, PublishError, Stored, StreamName, Subject};
+use super::message::{Ack, ConsumerName, Message, Outgoing, Payload, Place, PublishError, Stored, StreamName, Subject};
 
 /// Windows of `EVENTS`, `WORK` and `OUTCOMES` in milliseconds.
 const WINDOWS: [i64; 3] = [2 * 3600 * 1000, 120_000, 120_000];
@@ -109,6 +110,32 @@ impl Broker {
     pub(crate) fn waiting(&self, place: Place) -> Option<Rc<Stored>> {
         let stream = &self.streams[StreamName::Work as usize];
         stream.waiting.get(&place).and_then(|sequence| stream.messages.get(sequence)).cloned()
+    }
+
+    /// The lists of held events that come due at `at`: where each lies, and what it names.
+    pub(crate) fn due_lists(&self, lane: Lane, at: i64) -> Vec<(u64, Rc<[u64]>)> {
+        let stream = &self.streams[StreamName::Work as usize];
+        let of_time = stream.waiting.range(Place::DueList(lane, at, 0)..=Place::DueList(lane, at, u64::MAX));
+        let lists = of_time.filter_map(|(_, sequence)| match &stream.messages.get(sequence)?.payload {
+            Payload::DueList(held) => Some((*sequence, Rc::clone(held))),
+            _ => None,
+        });
+        lists.collect()
+    }
+
+    /// Takes away the lists of this time, up to the one at `last`.
+    pub(crate) fn remove_lists(&mut self, lane: Lane, at: i64, last: u64) {
+        let stream = self.stream(StreamName::Work);
+        let of_time = stream.waiting.range(Place::DueList(lane, at, 0)..=Place::DueList(lane, at, u64::MAX));
+        let done: Vec<_> = of_time.filter(|(_, sequence)| **sequence <= last).map(|(place, _)| *place).collect();
+        done.into_iter().for_each(|place| self.purge(place));
+    }
+
+    /// Takes away what lies at `place`, if it is still the message at `sequence`.
+    pub(crate) fn remove(&mut self, place: Place, sequence: u64) {
+        if self.streams[StreamName::Work as usize].waiting.get(&place) == Some(&sequence) {
+            self.purge(place);
+        }
     }
 
     /// All places where something waits.

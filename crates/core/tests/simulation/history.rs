@@ -177,6 +177,8 @@ pub(crate) struct History {
     /// Deliveries that were acknowledged before the record of their attempt was durable.
     pub(crate) acknowledged_early: Vec<DeliveryId>,
     frozen_until: [i64; PROCESSES],
+    /// Freezes: of whom, from when, until when.
+    freezes: Vec<(Process, i64, i64)>,
 }
 
 impl History {
@@ -301,8 +303,16 @@ impl History {
         }
     }
 
-    pub(crate) fn frozen(&mut self, process: Process, until: i64) {
+    pub(crate) fn frozen(&mut self, process: Process, now: i64, until: i64) {
+        // One that begins within another only makes it longer.
+        self.freezes.push((process, now.max(self.frozen_until[process]), until));
         self.frozen_until[process] = until.max(self.frozen_until[process]);
+    }
+
+    /// How long a process was frozen between two instants.
+    pub(crate) fn frozen_between(&self, process: Process, from: i64, to: i64) -> i64 {
+        let of_process = self.freezes.iter().filter(|(frozen, ..)| *frozen == process);
+        of_process.map(|(_, began, ended)| (to.min(*ended) - from.max(*began)).max(0)).sum()
     }
 
     /// Whether a process was frozen at some time after `since`.

@@ -8,7 +8,8 @@ use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
-/// Which stream. `QUEUE_0` is left out: its messages go past everything that is checked here.
+/// Which stream. `QUEUE_0` is left out: its messages go past everything that is checked here. `HELD_0` is a part of
+/// `WORK_0` here: that they are two is for speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StreamName {
     Events,
@@ -60,8 +61,12 @@ pub(crate) enum Subject {
     Waiting(SubscriptionId, DeliveryId),
     /// `held.{site}.{key}`
     Held(Slug, EventKey),
-    /// `released.{lane}.{site}.{key}`
-    Released(Lane, Slug, EventKey),
+    /// `lists.{lane}.{at}.{id}`
+    DueList(Lane, i64, u64),
+    /// `alarms.{lane}.{at}`, or with a name of its own
+    Alarm(Lane, i64, Option<u64>),
+    /// `ringing.{lane}.{at}`
+    Ringing(Lane, i64),
     /// `routed.{site}`
     Routed,
     /// `outcomes.{surface}.{subscription}`
@@ -70,18 +75,25 @@ pub(crate) enum Subject {
     Endpoint,
 }
 
-/// A subject that schedules wait under.
+/// A subject that keeps its last message until it is taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Place {
     Waiting(SubscriptionId, DeliveryId),
     Held(EventKey),
+    DueList(Lane, i64, u64),
+    Alarm(Lane, i64, Option<u64>),
 }
 
 impl Subject {
     pub(crate) const fn stream(&self) -> StreamName {
         match self {
             Self::Event(..) | Self::Later(..) => StreamName::Events,
-            Self::Delivery(..) | Self::Waiting(..) | Self::Held(..) | Self::Released(..) => StreamName::Work,
+            Self::Delivery(..)
+            | Self::Waiting(..)
+            | Self::Held(..)
+            | Self::DueList(..)
+            | Self::Alarm(..)
+            | Self::Ringing(..) => StreamName::Work,
             Self::Routed | Self::Outcomes | Self::Endpoint => StreamName::Outcomes,
         }
     }
@@ -92,8 +104,8 @@ impl Subject {
             Self::Event(..) => &[ConsumerName::Route],
             Self::Later(..) => &[ConsumerName::Hold],
             Self::Delivery(..) => &[ConsumerName::Deliver],
-            Self::Released(..) => &[ConsumerName::Release],
-            Self::Waiting(..) | Self::Held(..) => &[],
+            Self::Ringing(..) => &[ConsumerName::Release],
+            Self::Waiting(..) | Self::Held(..) | Self::DueList(..) | Self::Alarm(..) => &[],
             Self::Routed | Self::Outcomes => &[ConsumerName::ActivityLog],
             Self::Endpoint => &[ConsumerName::ActivityLog, ConsumerName::RegistryEndpoints],
         }
@@ -103,6 +115,8 @@ impl Subject {
         match self {
             Self::Waiting(subscription, delivery) => Some(Place::Waiting(*subscription, *delivery)),
             Self::Held(_, key) => Some(Place::Held(*key)),
+            Self::DueList(lane, at, id) => Some(Place::DueList(*lane, *at, *id)),
+            Self::Alarm(lane, at, id) => Some(Place::Alarm(*lane, *at, *id)),
             _ => None,
         }
     }
@@ -112,6 +126,10 @@ impl Subject {
 pub(crate) enum Payload {
     /// An event in its forwarded form.
     Event(Rc<[u8]>),
+    /// Places of held events.
+    DueList(Rc<[u64]>),
+    /// Nothing.
+    Alarm,
     Routed(Rc<RoutedEvent>),
     Outcome(SubscriptionId, Rc<Outcome>),
     Endpoint(EndpointChanged),

@@ -30,6 +30,10 @@ pub(crate) enum Mutation {
     IgnoreLease,
     /// Late repeats are not asked for.
     ForgetRepeats,
+    /// The alarm of a time is set before what comes due then is listed.
+    AlarmBeforeList,
+    /// An alarm that may be firing is replaced by another.
+    ShareNearAlarms,
     /// A repeat that is held takes the place of the event that it repeats.
     HoldRepeats,
     /// `Retry-After` is not read.
@@ -63,7 +67,7 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 28] = [
+    pub(crate) const ALL: [Self; 30] = [
         Self::AcknowledgeBeforeRouting,
         Self::RecordBeforeDeliveries,
         Self::AcknowledgeBeforeOutcome,
@@ -77,6 +81,8 @@ impl Mutation {
         Self::FreshWebhookId,
         Self::IgnoreLease,
         Self::ForgetRepeats,
+        Self::AlarmBeforeList,
+        Self::ShareNearAlarms,
         Self::HoldRepeats,
         Self::ForgetRetryAfter,
         Self::EleventhAttempt,

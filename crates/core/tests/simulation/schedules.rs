@@ -1,4 +1,4 @@
-//! What waits, and how people change it: as `bus::schedules` has it.
+//! What waits, and how people change it: as `bus::held` and `bus::schedules` have it.
 
 use std::rc::Rc;
 
@@ -46,17 +46,14 @@ pub(crate) enum Replaced {
 }
 
 impl Held {
-    /// The held event that a message of `later.…` or `released.…`, or a schedule, is about.
+    /// The held event that a message of `later.…` or `held.…` is about.
     pub(crate) fn read(stored: &Stored, key: EventKey) -> Option<Self> {
-        let (lane, site) = match &stored.subject {
-            Subject::Later(lane, site, _) | Subject::Released(lane, site, _) => (*lane, site.clone()),
-            Subject::Held(..) => match &stored.schedule {
-                Some((_, Subject::Released(lane, site, _))) => (*lane, site.clone()),
-                _ => return None,
-            },
+        let (body, meta, due_subject) = (stored.payload.bytes(), stored.meta.clone()?, stored.due_subject.clone()?);
+        let (lane, site) = match (&stored.subject, &due_subject) {
+            (Subject::Later(lane, site, _), _) => (*lane, site.clone()),
+            (Subject::Held(site, _), Subject::Event(_, lane, _)) => (*lane, site.clone()),
             _ => return None,
         };
-        let (body, meta, due_subject) = (stored.payload.bytes(), stored.meta.clone()?, stored.due_subject.clone()?);
         Some(Self { site, key, lane, body, meta, due_subject })
     }
 
@@ -76,11 +73,9 @@ impl Held {
         next
     }
 
-    /// The schedule that makes the server release it at `at`.
-    fn schedule(&self, at: Timestamp) -> Outgoing {
-        self.message(Subject::Held(self.site.clone(), self.key))
-            .due_subject(self.due_subject.clone())
-            .at(at, Subject::Released(self.lane, self.site.clone(), self.key))
+    /// The message that it waits as.
+    fn waiting(&self) -> Outgoing {
+        self.message(Subject::Held(self.site.clone(), self.key)).due_subject(self.due_subject.clone())
     }
 
     /// The event under a subject.
@@ -100,8 +95,64 @@ pub(crate) enum Holding {
     Repeat,
 }
 
-/// Holds an event until `at`, in the place of an earlier generation of it and never in that of a later one.
-pub(crate) async fn hold(node: &Node, held: &Held, at: Timestamp) -> Result<Holding, PublishError> {
+/// Holds an event until its intended time, in the place of an earlier generation of it and never in that of a later one.
+pub(crate) async fn hold(node: &Node, held: &Held) -> Result<Holding, PublishError> {
+    match store(node, held).await? {
+        Ok(sequence) => note(node, held, sequence).await.map(|()| Holding::Held),
+        Err(why_not) => Ok(why_not),
+    }
+}
+
+/// How near a time has to be for its alarm to have a name of its own, and how much of that must be left when an alarm
+/// without one is set; milliseconds.
+const NEAR: i64 = 20_000;
+const CERTAIN: i64 = 10_000;
+
+/// When an event with these times comes due.
+fn due_at(intended_at: Timestamp, expires_at: Option<Timestamp>) -> i64 {
+    let intended = intended_at.as_millis();
+    let late = (250 - intended.rem_euclid(250)) % 250;
+    let room = expires_at.map(|expires_at| expires_at.since(intended_at).as_millis() as i64 / 4);
+    intended + room.map_or(late, |room| late.min(room))
+}
+
+/// Has a held event come due at its time: puts its place on a list, and then sets the alarm.
+async fn note(node: &Node, held: &Held, sequence: u64) -> Result<(), PublishError> {
+    let world = &node.world;
+    let at = held.meta.intended_at.map_or(0, |intended_at| due_at(intended_at, held.meta.expires_at));
+    let id = world.chance(super::chance::Chance::number);
+    let list = Outgoing::new(Subject::DueList(held.lane, at, id), Payload::DueList(Rc::from([sequence])));
+    if world.is(Mutation::AlarmBeforeList) {
+        set_alarm(node, held.lane, at).await?;
+        node.publish(list).await?;
+        return Ok(());
+    }
+    node.publish(list).await?;
+    set_alarm(node, held.lane, at).await
+}
+
+/// Has the lists of an event's time looked through when that has come, in case one was left without an alarm.
+pub(crate) async fn wake(node: &Node, held: &Held) -> Result<(), PublishError> {
+    let at = held.meta.intended_at.map_or(0, |intended_at| due_at(intended_at, held.meta.expires_at));
+    set_alarm(node, held.lane, at).await
+}
+
+async fn set_alarm(node: &Node, lane: Lane, at: i64) -> Result<(), PublishError> {
+    loop {
+        let is_near = at - node.now().as_millis() < NEAR && !node.world.is(Mutation::ShareNearAlarms);
+        let id = is_near.then(|| node.world.chance(super::chance::Chance::number));
+        let alarm = Outgoing::new(Subject::Alarm(lane, at, id), Payload::Alarm);
+        node.publish(alarm.at(Timestamp::from_millis(at), Subject::Ringing(lane, at))).await?;
+        // One that has come near meanwhile may have been firing.
+        let is_sure = id.is_some() || at - node.now().as_millis() >= CERTAIN;
+        if is_sure || node.world.is(Mutation::ShareNearAlarms) {
+            return Ok(());
+        }
+    }
+}
+
+/// Stores an event in the place of an earlier generation: where it lies, or why it does not need to.
+async fn store(node: &Node, held: &Held) -> Result<Result<u64, Holding>, PublishError> {
     let world = &node.world;
     // A name of its own: a repeat after a lost acknowledgement is known as one, also when what it repeats was cancelled
     // meanwhile, and another try to hold the event is not.
@@ -109,9 +160,9 @@ pub(crate) async fn hold(node: &Node, held: &Held, at: Timestamp) -> Result<Hold
     let mut last = 0;
     loop {
         let in_any_place = held.meta.generation == 0 && world.is(Mutation::HoldRepeats);
-        let schedule = held.schedule(at).id(format!("held.{name:x}"));
-        match node.publish(if in_any_place { schedule } else { schedule.expect_last(last) }).await {
-            Ok(_) => return Ok(Holding::Held),
+        let message = held.waiting().id(format!("held.{name:x}"));
+        match node.publish(if in_any_place { message } else { message.expect_last(last) }).await {
+            Ok(ack) => return Ok(Ok(ack.sequence)),
             Err(PublishError::Superseded) => {}
             Err(error) => return Err(error),
         }
@@ -119,9 +170,9 @@ pub(crate) async fn hold(node: &Node, held: &Held, at: Timestamp) -> Result<Hold
         let there = world.broker.borrow().waiting(Place::Held(held.key));
         last = match there.as_ref().and_then(|there| there.meta.as_ref().map(|meta| (there.sequence, meta))) {
             None => 0,
-            Some((_, meta)) if meta.accepted_at != held.meta.accepted_at => return Ok(Holding::Repeat),
-            Some((_, meta)) if meta.generation == held.meta.generation => return Ok(Holding::Held),
-            Some((_, meta)) if meta.generation > held.meta.generation => return Ok(Holding::Changed),
+            Some((_, meta)) if meta.accepted_at != held.meta.accepted_at => return Ok(Err(Holding::Repeat)),
+            Some((sequence, meta)) if meta.generation == held.meta.generation => return Ok(Ok(sequence)),
+            Some((_, meta)) if meta.generation > held.meta.generation => return Ok(Err(Holding::Changed)),
             Some((sequence, _)) => sequence,
         };
     }
@@ -152,12 +203,9 @@ pub(crate) async fn change_held(node: &Node, held: &Held, change: HeldChange) ->
             return Ok(Replaced::TooLate);
         }
     }
-    if let Some(intended_at) = next.meta.intended_at
-        && next.meta.cancelled_at.is_none()
-        && intended_at > now
-    {
+    if next.meta.cancelled_at.is_none() && next.meta.intended_at.is_some_and(|intended_at| intended_at > now) {
         // Failing does no harm: the step that holds events does the same.
-        let _ = hold(node, &next, intended_at).await;
+        let _ = hold(node, &next).await;
     }
     Ok(Replaced::Done)
 }

@@ -14,7 +14,7 @@ use super::chance::Chance;
 use super::dispatcher::{self, Dispatcher};
 use super::executor::{Executor, PROCESSES, Process};
 use super::history::{History, Stats};
-use super::message::{Ack, ConsumerName, Message, Outgoing, PublishError, Stored, StreamName};
+use super::message::{Ack, ConsumerName, Message, Outgoing, Place, PublishError, Stored, StreamName};
 use super::mutation::Mutation;
 use super::node::{ACTIVITY_LOG, DISPATCHERS_MAX, Node, PEOPLE, REGISTRY};
 use super::receiver::Receiver;
@@ -220,7 +220,8 @@ impl World {
             let millis = self.chance(|chance| chance.pick(&[300, 5_000, 45_000, 70_000, 100_000, 200_000]));
             self.fault(&format!("process {process} is frozen for {millis} ms"));
             self.executor.freeze(process, millis);
-            self.history.borrow_mut().frozen(process, self.executor.now() + millis);
+            let now = self.executor.now();
+            self.history.borrow_mut().frozen(process, now, now + millis);
         }
         if self.hits(crashes) {
             self.strikes.set(self.strikes.get() + 1);
@@ -281,7 +282,12 @@ impl World {
     fn fire_schedule(self: &Rc<Self>, stored: &Stored) {
         let (Some((_, target)), Some(place)) = (&stored.schedule, stored.subject.place()) else { return };
         self.trace(|| format!("fires {:?} #{}", stored.subject, stored.sequence));
-        self.broker.borrow_mut().purge(place);
+        if matches!(place, Place::Alarm(..)) {
+            let world = Rc::clone(self);
+            self.executor.after(self.between(0, 20), move || world.broker.borrow_mut().purge(place));
+        } else {
+            self.broker.borrow_mut().purge(place);
+        }
         let due = Outgoing {
             meta: stored.meta.clone(),
             due_subject: stored.due_subject.clone(),

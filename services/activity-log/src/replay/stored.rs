@@ -58,7 +58,7 @@ mod tests {
     fn stored(subject: Subject, site: &str, id: &str) -> StoredEvent {
         let payload = format!(r#"{{"specversion":"1.0","id":"{id}","source":"/s","type":"t"}}"#);
         let meta = Meta::new(site.parse().unwrap(), NOW);
-        StoredEvent { subject, payload: payload.into(), meta, trace: None, due_subject: None }
+        StoredEvent { subject, sequence: 7, payload: payload.into(), meta, trace: None, due_subject: None }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use slipstream_bus::{Bus, Held, HeldChange, PublishError, Replaced, Schedules, subject};
+use slipstream_bus::{Bus, Held, HeldChange, HeldEvents, PublishError, Replaced, subject};
 use slipstream_core::event::envelope::{Envelope, NotAStoredEvent};
 use slipstream_core::ids::{EventKey, content_hash};
 use slipstream_core::lane::Visibility;
@@ -101,13 +101,13 @@ fn visibility(held: &Held) -> Visibility {
 /// What waits, and what is known of it.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    schedules: Schedules,
+    held: HeldEvents,
     store: Store,
 }
 
 impl Waiting {
     pub(super) fn new(bus: &Bus, store: Store) -> Self {
-        Self { schedules: bus.schedules(), store }
+        Self { held: bus.held_events(), store }
     }
 
     /// The event with this key, if it waits and the caller may see it.
@@ -133,7 +133,7 @@ impl Waiting {
 
     async fn look(&self, caller: &Caller, key: &EventKey) -> Result<Option<Held>, ApiError> {
         const UNANSWERED: &str = "the bus did not answer";
-        let found = tokio::time::timeout(LOOK_TIMEOUT, self.schedules.held(&caller.site, key))
+        let found = tokio::time::timeout(LOOK_TIMEOUT, self.held.get(&caller.site, key))
             .await
             .map_err(|elapsed| ApiError::unavailable(UNANSWERED, elapsed))?
             .map_err(|error| ApiError::unavailable(UNANSWERED, error))?;
@@ -163,7 +163,7 @@ impl Waiting {
         let change = asked.of(&held, now)?;
         let changed = describe(&held.changed(change.clone(), now)).map_err(ApiError::internal)?;
         let event = EventRecord { content_hash: accepted_hash(&held), ..changed };
-        match self.schedules.change_held(&held, change, now).await {
+        match self.held.change(&held, change, now, clock::now).await {
             Ok(Replaced::Done) => {
                 let change = asked.participle();
                 tracing::info!(event.key = %key, site = %caller.site, change, "a scheduled event was changed");

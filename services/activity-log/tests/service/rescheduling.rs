@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use slipstream_bus::schedules::due_id;
-use slipstream_bus::{ConsumerName, Message, Outgoing, StreamName, subject};
+use slipstream_bus::held::due::parse_ringing;
+use slipstream_bus::held::due_id;
+use slipstream_bus::{Bus, Consumer, ConsumerName, Message, Outgoing, StreamName, subject};
 use slipstream_core::contract::Meta;
 use slipstream_core::ids::{EventKey, content_hash};
 use slipstream_core::lane::Lane;
@@ -157,8 +158,8 @@ async fn what_came_due_can_not_be_changed_any_more(world: World) {
     let waits = Waits::until("1", in_ms(300));
     waits.hold(&world).await;
     recorded(&world, 1).await;
-    let mut released = world.bus.consume(ConsumerName::Release).await.unwrap();
-    tokio::time::timeout(SOON, released.next()).await.expect("it comes due").ack().await;
+    let mut ringing = world.bus.consume(ConsumerName::Release(Lane::High)).await.unwrap();
+    tokio::time::timeout(SOON, come_due(&world.bus, &mut ringing)).await.expect("it comes due");
     let came_due = |deed: &str| format!("the event came due before it could be {deed}");
     let (status, problem) = ask(&world, "DELETE", &waits.path()).await;
     assert_eq!((status, detail(&problem)), (StatusCode::CONFLICT, came_due("cancelled").as_str()));
@@ -215,25 +216,38 @@ async fn what_waits_a_moment_later_is_found_by_the_second_look(world: World) {
     world.stop().await;
 }
 
+/// Has what an alarm names come due, as the dispatcher does it; who is told that it is a repeat has lost.
+async fn come_due(bus: &Bus, ringing: &mut Consumer) {
+    let (events, waiting) = (bus.publisher(StreamName::Events), bus.held_events());
+    let alarm = ringing.next().await;
+    let (lane, at) = parse_ringing(&alarm.subject).unwrap();
+    let mut from = 0;
+    while let Some(list) = waiting.next_list(lane, at, from).await.unwrap() {
+        from = list.sequence + 1;
+        for (place, held) in waiting.read_list(list).await.unwrap() {
+            let due = Outgoing::new(held.due_subject, held.payload).id(&due_id(&held.key, held.meta.generation));
+            events.publish(due.meta(&held.meta)).await.unwrap();
+            waiting.remove(vec![place]).await.unwrap();
+        }
+    }
+    alarm.ack().await;
+}
+
 /// Many events that come due while they are cancelled: each ends in one way, and that is what the answer said.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn coming_due_and_being_cancelled_have_one_winner() {
     const RACES: u64 = 200;
     let (_directory, url) = slipstream_test_support::sqlite::database();
     let world = World::start(url).await;
-    // What comes due is published as the dispatcher does it; who is told that it is a repeat has lost.
-    let mut released = world.bus.consume(ConsumerName::Release).await.unwrap();
-    let events = world.bus.publisher(StreamName::Events);
-    let releasing = tokio::spawn(async move {
-        loop {
-            let message = released.next().await;
-            let (_, _, key) = subject::parse_released(&message.subject).unwrap();
-            let meta = message.meta.clone().unwrap();
-            let due = Outgoing::new(message.due_subject.clone().unwrap(), message.payload.clone());
-            events.publish(due.id(&due_id(&key, meta.generation)).meta(&meta)).await.unwrap();
-            message.ack().await;
-        }
-    });
+    let mut ringing = world.bus.consume(ConsumerName::Release(Lane::High)).await.unwrap();
+    let releasing = {
+        let bus = world.bus.clone();
+        tokio::spawn(async move {
+            loop {
+                come_due(&bus, &mut ringing).await;
+            }
+        })
+    };
     let start = in_ms(2000);
     for race in 0..RACES {
         Waits::until(race.to_string(), start.after(Duration::from_millis(race * 10))).hold(&world).await;

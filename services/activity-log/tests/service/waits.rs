@@ -73,7 +73,7 @@ impl Waits {
         };
         let payload = self.payload().into();
         let held = Held { site: site(), key: self.key(), lane: Lane::High, payload, meta, trace: None, due_subject };
-        world.bus.schedules().hold(&held, self.at, clock::now()).await.unwrap();
+        world.bus.held_events().hold_one(&held, clock::now).await.unwrap();
         self.record(world).await;
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use slipstream_bus::{HeldChange, Replaced, Schedules};
+use slipstream_bus::{HeldChange, HeldEvents, Replaced};
 use slipstream_core::ids::EventKey;
 use slipstream_core::reschedule::{Times, reschedule};
 use slipstream_core::timestamp::Timestamp;
@@ -27,9 +27,9 @@ fn key(event: &EventBuilder) -> EventKey {
     EventKey::new(&SITE.parse().unwrap(), &event.source, &event.id)
 }
 
-async fn held(schedules: &Schedules, event: &EventBuilder) -> slipstream_bus::Held {
+async fn held(waiting: &HeldEvents, event: &EventBuilder) -> slipstream_bus::Held {
     let (site, key) = (SITE.parse().unwrap(), key(event));
-    eventually(LIMIT, async || schedules.held(&site, &key).await.unwrap()).await
+    eventually(LIMIT, async || waiting.get(&site, &key).await.unwrap()).await
 }
 
 fn times(held: &slipstream_bus::Held, at: Timestamp) -> HeldChange {
@@ -40,13 +40,13 @@ fn times(held: &slipstream_bus::Held, at: Timestamp) -> HeldChange {
 #[tokio::test]
 async fn a_held_event_that_is_moved_arrives_at_its_new_time_with_it() {
     let mut world = World::new(DeliveryConfig::default()).await;
-    let schedules = world.bus.schedules();
+    let waiting = world.bus.held_events();
     let event = due_event(in_ms(3_600_000));
     world.publish(&event).await;
-    let seen = held(&schedules, &event).await;
+    let seen = held(&waiting, &event).await;
     let at = in_ms(900);
-    assert_eq!(schedules.change_held(&seen, times(&seen, at), clock::now()).await.unwrap(), Replaced::Done);
-    let stale = schedules.change_held(&seen, HeldChange::Cancel, clock::now()).await.unwrap();
+    assert_eq!(waiting.change(&seen, times(&seen, at), clock::now(), clock::now).await.unwrap(), Replaced::Done);
+    let stale = waiting.change(&seen, HeldChange::Cancel, clock::now(), clock::now).await.unwrap();
     assert_eq!(stale, Replaced::TooLate, "it is not what was seen");
     let received = world.receiver.wait_for(1, LIMIT).await;
     assert!(received[0].timestamp >= at, "never early");
@@ -59,15 +59,15 @@ async fn a_held_event_that_is_moved_arrives_at_its_new_time_with_it() {
 #[tokio::test]
 async fn a_held_event_can_be_delivered_at_once() {
     let world = World::new(DeliveryConfig::default()).await;
-    let schedules = world.bus.schedules();
+    let waiting = world.bus.held_events();
     let event = due_event(in_ms(3_600_000));
     world.publish(&event).await;
-    let seen = held(&schedules, &event).await;
+    let seen = held(&waiting, &event).await;
     let now = clock::now();
-    assert_eq!(schedules.change_held(&seen, times(&seen, now), now).await.unwrap(), Replaced::Done);
+    assert_eq!(waiting.change(&seen, times(&seen, now), now, clock::now).await.unwrap(), Replaced::Done);
     world.receiver.wait_for(1, LIMIT).await;
     let (site, key) = (SITE.parse().unwrap(), key(&event));
-    eventually(LIMIT, async || match schedules.held(&site, &key).await.unwrap() {
+    eventually(LIMIT, async || match waiting.get(&site, &key).await.unwrap() {
         None => Ok(()),
         Some(held) => Err(held),
     })
@@ -78,12 +78,12 @@ async fn a_held_event_can_be_delivered_at_once() {
 #[tokio::test]
 async fn a_cancelled_event_reaches_nobody_and_its_record_says_so() {
     let mut world = World::new(DeliveryConfig::default()).await;
-    let schedules = world.bus.schedules();
+    let waiting = world.bus.held_events();
     let event = due_event(in_ms(1500));
     world.publish(&event).await;
-    let seen = held(&schedules, &event).await;
+    let seen = held(&waiting, &event).await;
     let cancelled_at = clock::now();
-    assert_eq!(schedules.change_held(&seen, HeldChange::Cancel, cancelled_at).await.unwrap(), Replaced::Done);
+    assert_eq!(waiting.change(&seen, HeldChange::Cancel, cancelled_at, clock::now).await.unwrap(), Replaced::Done);
     let routed = world.routed(2).await;
     let last = routed.last().unwrap();
     assert_eq!((last.cancelled_at, last.routed_at), (Some(cancelled_at), None));
@@ -97,10 +97,10 @@ async fn a_cancelled_event_reaches_nobody_and_its_record_says_so() {
 #[tokio::test]
 async fn a_repeat_of_a_held_event_changes_nothing_whenever_it_comes() {
     let mut world = World::new(DeliveryConfig::default()).await;
-    let schedules = world.bus.schedules();
+    let waiting = world.bus.held_events();
     let event = due_event(in_ms(1500));
     world.publish(&event).await;
-    let first = held(&schedules, &event).await;
+    let first = held(&waiting, &event).await;
     // As if it came when the broker has forgotten the first: with another time, and nobody who has a record of it.
     let repeat = event.clone().with("intendeddeliverytime", in_ms(3_600_000).to_string());
     world.publish_forgotten(&repeat).await;
@@ -119,7 +119,7 @@ fn seen_id(event: &EventBuilder) -> serde_json::Value {
 async fn coming_due_and_being_changed_have_one_winner() {
     const RACES: u64 = 300;
     let mut world = World::new(DeliveryConfig::default()).await;
-    let schedules = world.bus.schedules();
+    let waiting = world.bus.held_events();
     let mut races = tokio::task::JoinSet::new();
     let (mut keys, mut ids) = (HashMap::new(), HashMap::new());
     for race in 0..RACES {
@@ -127,14 +127,14 @@ async fn coming_due_and_being_changed_have_one_winner() {
         keys.insert(key(&event), race);
         ids.insert(seen_id(&event).to_string(), race);
         world.publish(&event).await;
-        let schedules = schedules.clone();
+        let waiting = waiting.clone();
         races.spawn(async move {
             let (site, key) = (SITE.parse().unwrap(), key(&event));
             tokio::time::sleep(Duration::from_millis(350 + (race * 7) % 450)).await;
-            let Some(held) = schedules.held(&site, &key).await.unwrap() else { return (race, None) };
+            let Some(held) = waiting.get(&site, &key).await.unwrap() else { return (race, None) };
             let at = in_ms(1500);
             let change = if race % 2 == 0 { HeldChange::Cancel } else { times(&held, at) };
-            let replaced = schedules.change_held(&held, change, clock::now()).await.unwrap();
+            let replaced = waiting.change(&held, change, clock::now(), clock::now).await.unwrap();
             (race, (replaced == Replaced::Done).then_some(at))
         });
     }

@@ -78,7 +78,8 @@ fn what_was_asked_for_is_given(evidence: &mut Evidence<'_>, asking: &AttemptMade
     let disturbs = |it: &&AttemptMade| {
         it.process == asking.process
             && it.subscription == asking.subscription
-            && it.started > *ended
+            // Not one that was let through before the answer, and then frozen.
+            && it.started - ended > evidence.history.frozen_between(it.process, *ended, it.started)
             && it.clock.as_millis() < until
     };
     let disturbing = evidence.history.attempts.iter().find(disturbs).filter(|_| asked > 0);

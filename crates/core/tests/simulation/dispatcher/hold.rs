@@ -1,12 +1,11 @@
-//! Hold and release, as `hold.rs` of the dispatcher.
+//! Hold and release, as `hold.rs` and `hold/release.rs` of the dispatcher.
 
 use std::rc::Rc;
 
 use slipstream_core::contract::{RoutedEvent, SeenQuestion};
 use slipstream_core::event::envelope::Envelope;
 use slipstream_core::ids::{EventKey, content_hash, id_hash};
-use slipstream_core::lane::Visibility;
-use slipstream_core::timestamp::Timestamp;
+use slipstream_core::lane::{Lane, Visibility};
 
 use super::super::message::{Message, Outgoing, Payload, Place, PublishError, StreamName, Subject};
 use super::super::mutation::Mutation;
@@ -15,7 +14,7 @@ use super::Dispatcher;
 use super::route::describe;
 
 impl Dispatcher {
-    /// An event whose time is ahead, or a change of one: becomes a schedule, is due at once, or ends.
+    /// An event whose time is ahead, or a change of one: waits, is due at once, or ends.
     pub(super) async fn hold(&self, message: &Message) -> Result<(), PublishError> {
         let Some((held, question)) = read(message) else { return Ok(()) };
         // A change of an event is not a repeat of it.
@@ -23,41 +22,85 @@ impl Dispatcher {
         if held.meta.generation == 0 && !holds_repeats && self.look(&[question]).await.is_repeat(&question) {
             return Ok(());
         }
-        let now = self.node.now();
-        // Handed out once more, it may be older than what has been made of the event since.
-        if message.is_again && schedules::has_later_generation(&self.node, &held).await {
+        if !self.decide(&held, message.is_again).await? {
+            // Whoever tried to hold it before may have left a list without an alarm.
+            if message.is_again || held.meta.generation > 0 {
+                schedules::wake(&self.node, &held).await?;
+            }
             return Ok(());
+        }
+        match schedules::hold(&self.node, &held).await? {
+            Holding::Held => self.record_held(&held).await,
+            Holding::Changed | Holding::Repeat => Ok(()),
+        }
+    }
+
+    /// Whether an event, or a change of one, is to be held. If not, it has been dealt with.
+    async fn decide(&self, held: &Held, is_again: bool) -> Result<bool, PublishError> {
+        // Handed out once more, it may be older than what has been made of the event since.
+        if is_again && schedules::has_later_generation(&self.node, held).await {
+            return Ok(false);
         }
         if held.meta.cancelled_at.is_some() {
             if !self.node.world.is(Mutation::IgnoreCancelledGeneration) {
-                self.forget(&held).await;
+                self.forget(held).await;
             }
-        } else if let Some(intended_at) = held.meta.intended_at.filter(|at| *at > now) {
-            let room = held.meta.expires_at.map(|expires_at| expires_at.since(intended_at).as_millis() as i64 / 4);
-            let share = self.node.world.chance(super::super::chance::Chance::share);
-            match schedules::hold(&self.node, &held, spread(intended_at, now, room, share)).await? {
-                Holding::Held => {}
-                Holding::Changed | Holding::Repeat => return Ok(()),
-            }
-        } else {
-            // Changed to a time that has passed: what it waited as is not needed any more.
-            return self.make_due(&held, true).await;
+            self.record_held(held).await?;
+            return Ok(false);
         }
-        let Some(record) = record(&held) else { return Ok(()) };
+        if held.meta.intended_at.is_none_or(|at| at <= self.node.now()) {
+            // Changed to a time that has passed: what it waited as is not needed any more.
+            self.make_due(held, true).await?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    async fn record_held(&self, held: &Held) -> Result<(), PublishError> {
+        let Some(record) = record(held) else { return Ok(()) };
         self.node.publish(Outgoing::new(Subject::Routed, Payload::Routed(Rc::new(record)))).await?;
         Ok(())
     }
 
-    /// A held event that came due.
+    /// An alarm rings: publishes what comes due.
     pub(super) async fn release(&self, message: &Message) -> Result<(), PublishError> {
-        let Some((held, _)) = read(message) else { return Ok(()) };
-        let is_early = held.meta.intended_at.filter(|intended_at| *intended_at > self.node.now());
-        if let Some(intended_at) = is_early.filter(|_| !self.node.world.is(Mutation::FireEarly)) {
-            // By our clock it is not yet time, whatever the server's says (N3).
-            schedules::hold(&self.node, &held, intended_at).await?;
-            return Ok(());
+        let Subject::Ringing(lane, at) = message.stored.subject else { return Ok(()) };
+        // By our clock it may not be time yet, whatever the server's says (N3).
+        while at > self.node.now().as_millis() && !self.node.world.is(Mutation::FireEarly) {
+            self.node.sleep((at - self.node.now().as_millis()).min(10_000)).await;
         }
-        self.make_due(&held, false).await
+        while self.release_lists(lane, at).await? {}
+        Ok(())
+    }
+
+    /// Publishes what the lists of this time name, and takes it away. False if there are none.
+    async fn release_lists(&self, lane: Lane, at: i64) -> Result<bool, PublishError> {
+        self.node.step().await;
+        let lists = self.node.world.broker.borrow().due_lists(lane, at);
+        let last = lists.iter().map(|(sequence, _)| *sequence).max();
+        for (_, held) in lists {
+            for sequence in held.iter() {
+                self.release_one(*sequence).await?;
+            }
+        }
+        let Some(last) = last else { return Ok(false) };
+        self.node.step().await;
+        self.node.world.broker.borrow_mut().remove_lists(lane, at, last);
+        Ok(true)
+    }
+
+    /// Publishes what is held at `sequence`, unless it has been changed, cancelled or published since.
+    async fn release_one(&self, sequence: u64) -> Result<(), PublishError> {
+        self.node.step().await;
+        let stored = self.node.world.broker.borrow().get(StreamName::Work, sequence);
+        let Some((stored, Some(Place::Held(key)))) = stored.map(|it| (Rc::clone(&it), it.subject.place())) else {
+            return Ok(());
+        };
+        let Some(held) = Held::read(&stored, key) else { return Ok(()) };
+        self.make_due(&held, false).await?;
+        self.node.step().await;
+        self.node.world.broker.borrow_mut().remove(Place::Held(key), sequence);
+        Ok(())
     }
 
     /// Publishes a held event to where it goes when it is due, unless its generation has ended otherwise.
@@ -76,8 +119,7 @@ impl Dispatcher {
     }
 
     /// Whether what stands at `sequence` under this generation's id is a change that ended it. If so, makes sure that the
-    /// changed event waits, or is due if its time has passed meanwhile: the firing that brought us here may have purged
-    /// its schedule.
+    /// changed event waits, or is due if its time has passed meanwhile.
     async fn has_changed(&self, held: &Held, sequence: u64) -> Result<bool, PublishError> {
         self.node.step().await;
         let stored = self.node.world.broker.borrow().get(StreamName::Events, sequence);
@@ -86,7 +128,7 @@ impl Dispatcher {
         let now = self.node.now();
         match next.meta.intended_at.filter(|at| *at > now) {
             _ if next.meta.cancelled_at.is_some() => {}
-            Some(intended_at) => drop(schedules::hold(&self.node, &next, intended_at).await?),
+            Some(_) => drop(schedules::hold(&self.node, &next).await?),
             None => Box::pin(self.make_due(&next, false)).await?,
         }
         Ok(true)
@@ -114,11 +156,4 @@ fn record(held: &Held) -> Option<RoutedEvent> {
     let envelope = Envelope::read(&held.body).ok()?;
     let content_hash = Some(content_hash(&held.body));
     Some(RoutedEvent { content_hash, ..describe(held.key, &envelope, (visibility, held.lane), &held.meta) })
-}
-
-/// A little later than `at`, never by more than `room`; milliseconds.
-fn spread(at: Timestamp, now: Timestamp, room: Option<i64>, share: f64) -> Timestamp {
-    let span = (at.since(now).as_millis() as i64 / 100).clamp(250, 30_000);
-    let span = room.map_or(span, |room| span.min(room));
-    Timestamp::from_millis(at.as_millis() + (span as f64 * share) as i64)
 }

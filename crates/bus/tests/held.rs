@@ -1,0 +1,118 @@
+//! Held events against a real server: lists, alarms, and what is left afterwards. (What an alarm leads to is the
+//! dispatcher's, and so are its tests.)
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use slipstream_bus::held::due::{due_at, parse_ringing};
+use slipstream_bus::{Bus, BusConfig, ConsumerName, Held, Holding, subject};
+use slipstream_core::contract::Meta;
+use slipstream_core::ids::EventKey;
+use slipstream_core::lane::{Lane, Visibility};
+use slipstream_core::slug::Slug;
+use slipstream_core::timestamp::Timestamp;
+use slipstream_test_support::nats::NatsServer;
+
+#[expect(clippy::disallowed_methods, reason = "this stands for the service's clock, which the bus must not know")]
+fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    Timestamp::from_millis(since.as_millis() as i64)
+}
+
+fn site() -> Slug {
+    "s8n6EzC".parse().unwrap()
+}
+
+/// Event `id`, to be held until `at`.
+fn event(id: &str, lane: Lane, at: Timestamp) -> Held {
+    Held {
+        site: site(),
+        key: EventKey::new(&site(), "/tests", id),
+        lane,
+        payload: Bytes::from(id.to_owned()),
+        meta: Meta { intended_at: Some(at), ..Meta::new(site(), Timestamp::from_millis(1)) },
+        trace: None,
+        due_subject: subject::event(Visibility::Public, lane, &site(), "tests"),
+    }
+}
+
+async fn bus(server: &NatsServer) -> Bus {
+    Bus::connect(&BusConfig { url: server.url(), ..BusConfig::default() }).await.unwrap()
+}
+
+#[tokio::test]
+async fn events_of_one_time_stand_on_lists_of_their_lane_and_have_one_alarm() {
+    let server = NatsServer::start().await;
+    let (bus, at) = (bus(&server).await, now().after(Duration::from_millis(900)));
+    let waiting = bus.held_events();
+    let held: Vec<_> = (0..1200).map(|number| event(&number.to_string(), Lane::Normal, at)).collect();
+    let urgent = event("urgent", Lane::Realtime, at);
+    let all: Vec<_> = held.iter().chain([&urgent]).collect();
+    for holding in waiting.hold(&all, now).await {
+        assert_eq!(holding.unwrap(), Holding::Held);
+    }
+    let due = due_at(at, None);
+    for (lane, expected) in [(Lane::Realtime, 1), (Lane::Normal, 1200), (Lane::High, 0)] {
+        if expected > 0 {
+            let mut ringing = bus.consume(ConsumerName::Release(lane)).await.unwrap();
+            let alarm = tokio::time::timeout(Duration::from_secs(5), ringing.next()).await.expect("it rings");
+            assert_eq!(parse_ringing(&alarm.subject), Some((lane, due)));
+            assert!(now() >= due, "never early");
+            alarm.ack().await;
+        }
+        let (mut read, mut from, mut places) = (Vec::new(), 0, Vec::new());
+        while let Some(list) = waiting.next_list(lane, due, from).await.unwrap() {
+            from = list.sequence + 1;
+            places.extend(list.held.clone());
+            read.extend(waiting.read_list(list).await.unwrap().into_iter().map(|(_, held)| held.payload));
+        }
+        assert_eq!(read.len(), expected);
+        if lane == Lane::Normal {
+            let ids: std::collections::HashSet<_> = held.iter().map(|held| held.payload.clone()).collect();
+            assert_eq!(read.into_iter().collect::<std::collections::HashSet<_>>(), ids);
+        }
+        waiting.remove(places.clone()).await.unwrap();
+        waiting.remove(places).await.expect("what is gone already does no harm");
+        waiting.remove_lists(lane, due, from).await.unwrap();
+        assert_eq!(waiting.next_list(lane, due, 0).await.unwrap(), None);
+    }
+    assert!(waiting.get(&site(), &held[0].key).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_list_names_an_event_only_as_it_was_when_it_was_written() {
+    let server = NatsServer::start().await;
+    let bus = bus(&server).await;
+    let waiting = bus.held_events();
+    let far = now().after(Duration::from_hours(1));
+    let (first, gone) = (event("moved", Lane::High, far), event("cancelled", Lane::High, far));
+    for holding in waiting.hold(&[&first, &gone], now).await {
+        holding.unwrap();
+    }
+    let mut moved = event("moved", Lane::High, far.after(Duration::from_hours(1)));
+    moved.meta.generation = 1;
+    assert_eq!(waiting.hold_one(&moved, now).await.unwrap(), Holding::Held);
+    assert_eq!(waiting.hold_one(&first, now).await.unwrap(), Holding::Changed);
+    waiting.forget(&gone).await.unwrap();
+
+    let before = waiting.next_list(Lane::High, due_at(far, None), 0).await.unwrap().unwrap();
+    assert_eq!(before.held.len(), 2);
+    assert!(waiting.read_list(before).await.unwrap().is_empty());
+    let due = due_at(moved.meta.intended_at.unwrap(), None);
+    let list = waiting.next_list(Lane::High, due, 0).await.unwrap().unwrap();
+    let read = waiting.read_list(list).await.unwrap();
+    assert_eq!(read.len(), 1);
+    assert_eq!((read[0].1.meta.generation, read[0].1.lane), (1, Lane::High));
+}
+
+#[tokio::test]
+async fn a_list_without_an_alarm_can_be_woken() {
+    let server = NatsServer::start().await;
+    let bus = bus(&server).await;
+    let waiting = bus.held_events();
+    let at = now().after(Duration::from_millis(300));
+    waiting.wake(&event("a", Lane::High, at), now).await.unwrap();
+    let mut ringing = bus.consume(ConsumerName::Release(Lane::High)).await.unwrap();
+    let alarm = tokio::time::timeout(Duration::from_secs(5), ringing.next()).await.expect("it rings");
+    assert_eq!(parse_ringing(&alarm.subject), Some((Lane::High, due_at(at, None))));
+}
