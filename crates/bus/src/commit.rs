@@ -28,9 +28,10 @@ const BATCH_ID: HeaderName = HeaderName::from_static("Nats-Batch-Id");
 const BATCH_SEQUENCE: HeaderName = HeaderName::from_static("Nats-Batch-Sequence");
 const BATCH_COMMIT: HeaderName = HeaderName::from_static("Nats-Batch-Commit");
 
-/// Whether a refusal is one that passes by itself: no leader yet, too many batches open, server shutting down.
+/// Whether a refusal is one that passes by itself: no leader yet, too many batches open, server shutting down; or on a
+/// replicated stream another message under the same id (10158), or on the same subject (10164), is under way.
 pub(crate) fn is_passing(code: u64) -> bool {
-    matches!(code, 10008 | 10009 | 10076 | 10167 | 10199 | 10208 | 10210 | 10211 | 503)
+    matches!(code, 10008 | 10009 | 10076 | 10158 | 10164 | 10167 | 10208 | 10210 | 10211 | 503)
 }
 
 /// A message was not acknowledged.

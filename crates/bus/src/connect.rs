@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use serde::Deserialize;
+use slipstream_core::sealing::SecretUrl;
 
 use crate::consume::Consumer;
 use crate::publish::Publisher;
+use crate::servers::{Credentials, Servers};
 use crate::streams::{ConsumerName, Lease, StreamLimits, StreamName};
 
 /// The oldest server whose schedules and atomic batches we trust.
@@ -17,8 +19,9 @@ const SERVER_VERSION_MIN: (i64, i64, i64) = (2, 15, 1);
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
-    /// `nats://host:port`, several separated by commas. Default: `nats://127.0.0.1:4222`.
-    pub url: String,
+    /// `nats://host:port`, several separated by commas; with a name and password (`nats://user:password@host:port`), which
+    /// are then for all of them. Default: `nats://127.0.0.1:4222`.
+    pub url: SecretUrl,
     /// File with NATS credentials. Default: none.
     pub credentials: Option<PathBuf>,
     /// Copies of each stream: 1 or 3. Default: 1.
@@ -54,7 +57,7 @@ mod millis {
 impl Default for BusConfig {
     fn default() -> Self {
         Self {
-            url: "nats://127.0.0.1:4222".to_owned(),
+            url: "nats://127.0.0.1:4222".into(),
             credentials: None,
             replicas: 1,
             stream_max_bytes: 1 << 30,
@@ -82,8 +85,8 @@ pub enum BusError {
     /// No connection.
     #[error("cannot connect to NATS at {url}")]
     Connect {
-        /// Where to.
-        url: String,
+        /// Where to; shown without its password.
+        url: SecretUrl,
         /// Why.
         #[source]
         source: async_nats::ConnectError,
@@ -111,6 +114,12 @@ pub enum BusError {
         /// In what.
         setting: &'static str,
     },
+    /// A replica does not have yet what the stream has; later it does.
+    #[error("a replica of stream {stream} is behind")]
+    Behind {
+        /// Which stream.
+        stream: &'static str,
+    },
     /// Another request to JetStream failed.
     #[error("{doing} failed")]
     JetStream {
@@ -119,6 +128,12 @@ pub enum BusError {
         /// Why it failed.
         #[source]
         source: async_nats::Error,
+    },
+    /// A record holds a secret that is not sealed, and is not written.
+    #[error("the record {key} holds a secret that is not sealed")]
+    NotSealed {
+        /// Which key.
+        key: String,
     },
     /// A record of the `config` bucket is not one of ours.
     #[error("the config bucket holds no valid record under {key}")]
@@ -164,7 +179,13 @@ impl Bus {
                 .await
                 .map_err(|source| BusError::Credentials { path: path.clone(), source })?;
         }
-        let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
+        let Servers { addresses, credentials } = Servers::of(&config.url);
+        options = match credentials {
+            Some(Credentials::Password { user, password }) => options.user_and_password(user, password.to_string()),
+            Some(Credentials::Token(token)) => options.token(token.to_string()),
+            None => options,
+        };
+        let servers: Vec<&str> = addresses.iter().map(String::as_str).collect();
         let client =
             options.connect(servers).await.map_err(|source| BusError::Connect { url: config.url.clone(), source })?;
         let (major, minor, patch) = SERVER_VERSION_MIN;

@@ -167,11 +167,17 @@ impl HeldEvents {
         if ack.duplicate && !self.is_ours(&next, ack.sequence).await {
             return Ok(Replaced::TooLate);
         }
-        if next.meta.cancelled_at.is_none() && next.meta.intended_at.is_some_and(|intended_at| intended_at > now()) {
-            // So that whoever asks next sees it at once. Failing does no harm: the step that holds events does the same.
-            if let Err(error) = self.hold_one(&next, now).await {
-                tracing::debug!(%error, "a changed event is held a little later");
-            }
+        // So that whoever asks next sees it at once, and no alarm finds what it was before. Failing does no harm: the step
+        // that holds events does the same.
+        let is_ahead = next.meta.intended_at.is_some_and(|intended_at| intended_at > now());
+        let applied = if next.meta.cancelled_at.is_none() && is_ahead {
+            self.hold_one(&next, now).await.map(drop)
+        } else {
+            // Not the change itself: by another's clock it may be ahead, and held.
+            self.forget(held).await.map_err(HoldError::from)
+        };
+        if let Err(error) = applied {
+            tracing::debug!(%error, "a changed event is held, or let go, a little later");
         }
         Ok(Replaced::Done)
     }
@@ -229,12 +235,15 @@ impl HeldEvents {
         }
     }
 
-    /// Takes away what an event waits as, whatever its generation.
+    /// Takes away what an event waits as, of this generation or an earlier one.
     ///
     /// # Errors
     /// If JetStream does not answer.
     pub async fn forget(&self, held: &Held) -> Result<(), BusError> {
-        self.bus.purge_subjects(StreamName::Held, &subject::held(&held.site, &held.key)).await.map(drop)
+        match self.last(&held.site, &held.key).await? {
+            Some(there) if there.meta.generation <= held.meta.generation => self.remove_one(there.sequence).await,
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Whether a later generation of a held event than this has been published.

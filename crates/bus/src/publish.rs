@@ -157,7 +157,10 @@ impl Publisher {
     /// The first error of any of them.
     pub async fn publish_each(&self, messages: &[Outgoing]) -> Result<Vec<Ack>, PublishError> {
         let mut acks = Vec::with_capacity(messages.len());
-        for chunk in messages.chunks(GROUP_MESSAGES_MAX) {
+        let mut rest = messages;
+        while !rest.is_empty() {
+            let (chunk, after) = rest.split_at(group_len(rest));
+            rest = after;
             acks.extend(match &self.queue {
                 None => self.target.store_each(chunk, self.target.deadline()).await?,
                 Some(queue) => self.enqueue(queue, chunk.to_vec(), false).await?,
@@ -177,6 +180,16 @@ impl Publisher {
         queue.send(request).await.expect("the commit loop lives as long as its publishers");
         answer.await.expect("the commit loop answers every request")
     }
+}
+
+/// How many of these messages, at least one, fit a group commit.
+fn group_len(messages: &[Outgoing]) -> usize {
+    let mut bytes = 0;
+    let fits = messages.iter().take(GROUP_MESSAGES_MAX).take_while(|message| {
+        bytes += message.size();
+        bytes <= GROUP_BYTES_MAX
+    });
+    fits.count().max(1)
 }
 
 /// One commit after another: the server takes them one after another anyway, and larger ones are cheaper.

@@ -105,7 +105,7 @@ impl StreamName {
                 ..common
             },
             Self::Outcomes => Config {
-                subjects: subjects(&["outcomes.>", "routed.>", "endpoints.>"]),
+                subjects: subjects(&["outcomes.>", "routed.>", "endpoints.>", "audited.>"]),
                 retention: RetentionPolicy::Limits,
                 discard: DiscardPolicy::New,
                 max_bytes: limits.max_bytes,
@@ -209,7 +209,7 @@ impl ConsumerName {
             Self::Hold => vec!["later.>".to_owned()],
             Self::Release(lane) => vec![format!("ringing.{}.*", lane.as_str())],
             Self::Deliver(lane) => vec![format!("deliveries.{}.>", lane.as_str())],
-            Self::ActivityLog => ["outcomes.>", "routed.>", "endpoints.>"].map(ToOwned::to_owned).to_vec(),
+            Self::ActivityLog => ["outcomes.>", "routed.>", "endpoints.>", "audited.>"].map(ToOwned::to_owned).to_vec(),
             Self::RegistryEndpoints => vec!["endpoints.>".to_owned()],
         }
     }

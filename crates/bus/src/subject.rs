@@ -103,6 +103,11 @@ pub fn endpoint(surface: Surface, subscription: SubscriptionId) -> Subject {
     format!("endpoints.{}.{subscription}", surface.as_str()).into()
 }
 
+/// `audited.{service}`: what somebody did. `service` is a name of ours.
+pub fn audited(service: &'static str) -> Subject {
+    format!("audited.{service}").into()
+}
+
 /// What the subject of an event says: `events.{visibility}.{lane}.{site}.…`.
 pub fn parse_event(subject: &str) -> Option<(Visibility, Lane, Slug)> {
     let mut tokens = subject.split('.');
@@ -122,6 +127,12 @@ pub fn parse_later(subject: &str) -> Option<(Lane, Slug)> {
 pub fn parse_held(subject: &str) -> Option<(Slug, EventKey)> {
     let (site, key) = subject.strip_prefix("held.")?.split_once('.')?;
     Some((site.parse().ok()?, key.parse().ok()?))
+}
+
+/// What the subject of a list says: `lists.{lane}.{at}.{id}`.
+pub(crate) fn parse_due_list(subject: &str) -> Option<(Lane, i64)> {
+    let mut tokens = subject.strip_prefix("lists.")?.split('.');
+    Some((Lane::from_name(tokens.next()?)?, tokens.next()?.parse().ok()?))
 }
 
 /// What a ringing alarm says: `ringing.{lane}.{at}`.

@@ -37,7 +37,7 @@ fn event(id: &str, lane: Lane, at: Timestamp) -> Held {
 }
 
 async fn bus(server: &NatsServer) -> Bus {
-    Bus::connect(&BusConfig { url: server.url(), ..BusConfig::default() }).await.unwrap()
+    Bus::connect(&BusConfig { url: server.url().into(), ..BusConfig::default() }).await.unwrap()
 }
 
 #[tokio::test]
@@ -60,21 +60,21 @@ async fn events_of_one_time_stand_on_lists_of_their_lane_and_have_one_alarm() {
             assert!(now() >= due, "never early");
             alarm.ack().await;
         }
-        let (mut read, mut from, mut places) = (Vec::new(), 0, Vec::new());
-        while let Some(list) = waiting.next_list(lane, due, from).await.unwrap() {
-            from = list.sequence + 1;
-            places.extend(list.held.clone());
-            read.extend(waiting.read_list(list).await.unwrap().into_iter().map(|(_, held)| held.payload));
-        }
-        assert_eq!(read.len(), expected);
+        let found = waiting.due(lane, due).await.unwrap();
+        let Some(found) = found else {
+            assert_eq!(expected, 0);
+            continue;
+        };
+        let read = waiting.read(&found.places).await.unwrap();
+        assert_eq!((found.places.len(), read.len()), (expected, expected));
         if lane == Lane::Normal {
             let ids: std::collections::HashSet<_> = held.iter().map(|held| held.payload.clone()).collect();
-            assert_eq!(read.into_iter().collect::<std::collections::HashSet<_>>(), ids);
+            assert_eq!(read.into_iter().map(|(_, held)| held.payload).collect::<std::collections::HashSet<_>>(), ids);
         }
-        waiting.remove(places.clone()).await.unwrap();
-        waiting.remove(places).await.expect("what is gone already does no harm");
-        waiting.remove_lists(lane, due, from).await.unwrap();
-        assert_eq!(waiting.next_list(lane, due, 0).await.unwrap(), None);
+        waiting.remove(found.places.clone()).await.unwrap();
+        waiting.remove(found.places.clone()).await.expect("what is gone already does no harm");
+        waiting.remove_lists(lane, due, &found).await.unwrap();
+        assert_eq!(waiting.due(lane, due).await.unwrap(), None);
     }
     assert!(waiting.get(&site(), &held[0].key).await.unwrap().is_none());
 }
@@ -95,12 +95,12 @@ async fn a_list_names_an_event_only_as_it_was_when_it_was_written() {
     assert_eq!(waiting.hold_one(&first, now).await.unwrap(), Holding::Changed);
     waiting.forget(&gone).await.unwrap();
 
-    let before = waiting.next_list(Lane::High, due_at(far, None), 0).await.unwrap().unwrap();
-    assert_eq!(before.held.len(), 2);
-    assert!(waiting.read_list(before).await.unwrap().is_empty());
+    let before = waiting.due(Lane::High, due_at(far, None)).await.unwrap().unwrap();
+    assert_eq!(before.places.len(), 2);
+    assert!(waiting.read(&before.places).await.unwrap().is_empty());
     let due = due_at(moved.meta.intended_at.unwrap(), None);
-    let list = waiting.next_list(Lane::High, due, 0).await.unwrap().unwrap();
-    let read = waiting.read_list(list).await.unwrap();
+    let after = waiting.due(Lane::High, due).await.unwrap().unwrap();
+    let read = waiting.read(&after.places).await.unwrap();
     assert_eq!(read.len(), 1);
     assert_eq!((read[0].1.meta.generation, read[0].1.lane), (1, Lane::High));
 }
@@ -115,4 +115,55 @@ async fn a_list_without_an_alarm_can_be_woken() {
     let mut ringing = bus.consume(ConsumerName::Release(Lane::High)).await.unwrap();
     let alarm = tokio::time::timeout(Duration::from_secs(5), ringing.next()).await.expect("it rings");
     assert_eq!(parse_ringing(&alarm.subject), Some((Lane::High, due_at(at, None))));
+}
+
+#[tokio::test]
+async fn many_lists_of_one_time_are_read_to_the_end() {
+    let server = NatsServer::start().await;
+    let bus = bus(&server).await;
+    let (waiting, far) = (bus.held_events(), now().after(Duration::from_hours(1)));
+    let held: Vec<_> = (0..1300).map(|number| event(&number.to_string(), Lane::Normal, far)).collect();
+    // One at a time, as when they are accepted over a long time.
+    let each = held.iter().map(async |held| assert_eq!(waiting.hold_one(held, now).await.unwrap(), Holding::Held));
+    futures::future::join_all(each).await;
+    let due = waiting.due(Lane::Normal, due_at(far, None)).await.unwrap().unwrap();
+    assert_eq!(due.places.len(), 1300);
+}
+
+#[tokio::test]
+async fn an_older_generation_is_forgotten_and_a_later_one_is_not() {
+    let server = NatsServer::start().await;
+    let bus = bus(&server).await;
+    let (waiting, far) = (bus.held_events(), now().after(Duration::from_hours(1)));
+    let first = event("a", Lane::Normal, far);
+    let mut second = first.clone();
+    second.meta.generation = 1;
+    waiting.hold_one(&second, now).await.unwrap();
+    waiting.forget(&first).await.unwrap();
+    assert!(waiting.get(&site(), &first.key).await.unwrap().is_some());
+    waiting.forget(&second).await.unwrap();
+    assert!(waiting.get(&site(), &first.key).await.unwrap().is_none());
+    waiting.forget(&second).await.expect("nothing to forget is as good");
+}
+
+#[tokio::test]
+async fn a_list_that_is_long_overdue_gets_an_alarm() {
+    let server = NatsServer::start().await;
+    let bus = bus(&server).await;
+    let waiting = bus.held_events();
+    let long_ago = Timestamp::from_millis(now().as_millis() - 120_000);
+    waiting.hold_one(&event("a", Lane::High, now().after(Duration::from_hours(1))), now).await.unwrap();
+    assert_eq!(waiting.wake_overdue(now).await.unwrap(), 0);
+    waiting.hold_one(&event("b", Lane::High, long_ago), now).await.unwrap();
+    let mut ringing = bus.consume(ConsumerName::Release(Lane::High)).await.unwrap();
+    let rings = async |ringing: &mut slipstream_bus::Consumer| {
+        let alarm = tokio::time::timeout(Duration::from_secs(5), ringing.next()).await.expect("it rings");
+        alarm.ack().await;
+        parse_ringing(&alarm.subject)
+    };
+    let expected = Some((Lane::High, due_at(long_ago, None)));
+    assert_eq!(rings(&mut ringing).await, expected);
+    // As if nobody had heard it.
+    assert_eq!(waiting.wake_overdue(now).await.unwrap(), 1);
+    assert_eq!(rings(&mut ringing).await, expected);
 }

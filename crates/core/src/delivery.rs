@@ -14,7 +14,7 @@ use crate::timestamp::Timestamp;
 ///
 /// `in_flight` is not among them: it lasts as long as a request, and writing it down would cost as much as the
 /// attempt's own record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
     /// Due or not yet due; no attempt was made.
@@ -70,7 +70,7 @@ impl DeliveryState {
 }
 
 /// Why a delivery is in its state, where the state alone does not say. A closed set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The receiver answered 410.
@@ -99,10 +99,13 @@ pub enum Reason {
     CancelledByRequest,
     /// A request moved its next attempt.
     Rescheduled,
+    /// The subscription's secrets are sealed under a key that is not here yet: this delivery waits, and goes out unsigned
+    /// in no case.
+    SecretsSealed,
 }
 
 impl Reason {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::EndpointGone,
         Self::EndpointDisabled,
         Self::SubscriptionRemoved,
@@ -116,6 +119,7 @@ impl Reason {
         Self::ConsentPending,
         Self::CancelledByRequest,
         Self::Rescheduled,
+        Self::SecretsSealed,
     ];
 
     /// The reason's text.
@@ -134,6 +138,7 @@ impl Reason {
             Self::ConsentPending => "consent_pending",
             Self::CancelledByRequest => "cancelled_by_request",
             Self::Rescheduled => "rescheduled",
+            Self::SecretsSealed => "secrets_sealed",
         }
     }
 
@@ -174,6 +179,14 @@ pub fn gate(subscription: Option<&Subscription>, meta: &Meta, now: Timestamp) ->
         }
         _ => Gate::Open,
     }
+}
+
+/// Until when a delivery waits that [`gate`] held back until `until`, and that has been put off `parked` times before.
+///
+/// A server whose clock is ahead of ours would hand it out again at once, and again. So each time it waits longer, and
+/// after seven times by more than clocks may differ (5 s, THREATS 10).
+pub fn held_back_until(until: Timestamp, parked: u32) -> Timestamp {
+    until.after(Duration::from_millis(100 * ((1 << parked.min(7)) - 1)))
 }
 
 /// What follows an attempt.
@@ -297,6 +310,13 @@ mod tests {
         assert_eq!(gate(Some(&subscription), &Meta { attempt: 2, ..meta.clone() }, NOW), Gate::Open);
         let replayed = Meta { replay: Some(crate::ids::ReplayId(uuid::Uuid::nil())), ..meta };
         assert_eq!(gate(Some(&subscription), &replayed, NOW), Gate::Open);
+    }
+
+    #[test]
+    fn what_is_handed_out_too_early_again_and_again_waits_longer_each_time() {
+        let waits: Vec<_> = (0..8).map(|parked| held_back_until(NOW, parked).since(NOW).as_millis()).collect();
+        assert_eq!(waits, [0, 100, 300, 700, 1500, 3100, 6300, 12_700]);
+        assert_eq!(held_back_until(NOW, u32::MAX), held_back_until(NOW, 7));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use slipstream_bus::held::due_id;
 use slipstream_bus::{
-    Ack, Bus, Consumer, ConsumerName, Held, HeldEvents, Holding, Message, Outgoing, Publisher, StreamName, Subject, subject,
+    Bus, Consumer, ConsumerName, Held, HeldEvents, Holding, Message, Outgoing, Publisher, StreamName, Subject, subject,
 };
 use slipstream_core::contract::{RoutedEvent, SeenQuestion};
 use slipstream_core::event::envelope::Envelope;
@@ -48,6 +48,7 @@ pub(crate) async fn start(
         let ringing = bus.consume(ConsumerName::Release(lane)).await?;
         release::start(Arc::clone(&holder), ringing, ctx);
     }
+    ctx.spawn("overdue", release::watch_overdue(bus.held_events(), ctx.stop.clone()));
     Ok(())
 }
 
@@ -176,24 +177,14 @@ impl Holder {
     /// takes one message under its id (see `slipstream_bus::held`). `was_moved` if it may still wait besides.
     async fn make_due(&self, held: &Held, was_moved: bool) -> anyhow::Result<()> {
         let ack = self.events.publish(due_event(held)?).await?;
-        self.follow(held, ack).await?;
-        if was_moved {
-            self.held.forget(held).await?;
-        }
-        Ok(())
-    }
-
-    /// What else there is to do when `EVENTS` has answered to the due event.
-    async fn follow(&self, held: &Held, ack: Ack) -> anyhow::Result<()> {
         if ack.duplicate && self.has_changed(held, ack.sequence).await? {
             return Ok(());
         }
-        if is_for_a_queue(held) {
-            let queued = Outgoing::new(held.due_subject.clone(), held.payload.clone())
-                .id(&due_id(&held.key, held.meta.generation))
-                .meta(&held.meta)
-                .trace(held.trace);
+        if let Some(queued) = queued(held) {
             self.queue.publish(queued).await?;
+        }
+        if was_moved {
+            self.held.forget(held).await?;
         }
         Ok(())
     }
@@ -212,6 +203,16 @@ impl Holder {
         }
         Ok(true)
     }
+}
+
+/// The message for the queue of the service that published a WorkQueue event; none for another event.
+fn queued(held: &Held) -> Option<Outgoing> {
+    is_for_a_queue(held).then(|| {
+        Outgoing::new(held.due_subject.clone(), held.payload.clone())
+            .id(&due_id(&held.key, held.meta.generation))
+            .meta(&held.meta)
+            .trace(held.trace)
+    })
 }
 
 /// Whether it goes to the queue of the service that published it.

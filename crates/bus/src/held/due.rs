@@ -13,21 +13,27 @@
 //! replaces it, and one that is firing takes its replacement with it (see [`crate::schedules`]): so a time that is near
 //! ([`NEAR`]) gets an alarm with a name of its own, which nothing replaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use async_nats::Subject;
-use async_nats::jetstream::stream::{DirectGetErrorKind, RawMessageErrorKind, Stream};
+use async_nats::jetstream;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{DirectGetErrorKind, InfoError, RawMessageErrorKind, Stream};
 use bytes::Bytes;
+use futures::future::try_join_all;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use serde::Deserialize;
 use slipstream_core::lane::Lane;
-use slipstream_core::limits::SCHEDULE_MILLIS_MAX;
 use slipstream_core::timestamp::Timestamp;
 
 use super::{Held, HeldEvents};
 use crate::connect::BusError;
 use crate::message::Outgoing;
+use crate::page::read_page;
 use crate::publish::PublishError;
+use crate::schedules::HoldError;
 use crate::stored::StoredEvent;
 use crate::streams::StreamName;
 use crate::subject;
@@ -41,8 +47,12 @@ const NEAR: Duration = Duration::from_secs(20);
 const CERTAIN: Duration = Duration::from_secs(10);
 /// Events of one list.
 const LIST_LEN_MAX: usize = 500;
-/// Requests under way at once.
+/// Removals under way at once.
 const REQUESTS_MAX: usize = 64;
+/// Pages of lists that are read before what they name is dealt with.
+const PAGES_MAX: usize = 1000;
+/// How long after its time a list is looked for that should be gone.
+const OVERDUE: Duration = Duration::from_mins(1);
 
 /// When an event with these times comes due: at its intended time or up to 250 ms later, so that many wake together, and
 /// with three quarters of the time to its expiry left.
@@ -54,19 +64,17 @@ pub fn due_at(intended_at: Timestamp, expires_at: Option<Timestamp>) -> Timestam
 }
 
 /// The lane and the time, in Unix milliseconds, of the list that a held event belongs on.
-fn time_of(held: &Held, now: Timestamp) -> (Lane, i64) {
-    let latest = now.as_millis().saturating_add(SCHEDULE_MILLIS_MAX);
-    let at = held.meta.intended_at.map_or(0, |at| due_at(at, held.meta.expires_at).as_millis());
-    (held.lane, at.min(latest))
+fn time_of(held: &Held) -> (Lane, i64) {
+    (held.lane, held.meta.intended_at.map_or(0, |at| due_at(at, held.meta.expires_at).as_millis()))
 }
 
-/// Held events that come due at the same time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DueList {
-    /// The list's own place in `HELD`.
-    pub sequence: u64,
-    /// The events' places.
-    pub held: Vec<u64>,
+/// The events that come due at one time, as its lists name them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Due {
+    /// Where they lie in `HELD`, each place once.
+    pub places: Vec<u64>,
+    /// The last of the lists.
+    last: u64,
 }
 
 impl HeldEvents {
@@ -78,7 +86,7 @@ impl HeldEvents {
     ) -> Result<(), PublishError> {
         let mut times: BTreeMap<(Lane, i64), Vec<u64>> = BTreeMap::new();
         for (held, sequence) in events {
-            times.entry(time_of(held, now())).or_default().push(sequence);
+            times.entry(time_of(held)).or_default().push(sequence);
         }
         if times.is_empty() {
             return Ok(());
@@ -98,7 +106,7 @@ impl HeldEvents {
     /// # Errors
     /// See [`PublishError`].
     pub async fn wake(&self, held: &Held, now: impl Fn() -> Timestamp) -> Result<(), PublishError> {
-        self.set_alarms(vec![time_of(held, now())], now).await
+        self.set_alarms(vec![time_of(held)], now).await
     }
 
     /// Sets the alarms of these times; their lists are durable by now.
@@ -123,64 +131,112 @@ impl HeldEvents {
         }
     }
 
-    /// The first list of this time at or after a place in `HELD`.
+    /// What comes due at this time; none if there is no list of it. Not all of it, if there is very much: when that is
+    /// done and its lists are removed, asking again tells the rest.
     ///
     /// # Errors
     /// If JetStream does not answer.
-    pub async fn next_list(&self, lane: Lane, at: Timestamp, from: u64) -> Result<Option<DueList>, BusError> {
+    pub async fn due(&self, lane: Lane, at: Timestamp) -> Result<Option<Due>, BusError> {
         let lists = subject::due_lists(lane, at.as_millis());
-        let stream = self.stream().await?;
-        match stream.get_first_raw_message_by_subject(lists, from).await {
-            Ok(message) => {
-                let held = serde_json::from_slice(&message.payload).unwrap_or_else(|_| {
-                    tracing::error!(subject = %message.subject.escape_debug(), "not a list of ours: skipped");
-                    Vec::new()
-                });
-                Ok(Some(DueList { sequence: message.sequence, held }))
+        let (mut due, mut from) = (Due::default(), 1);
+        for _ in 0..PAGES_MAX {
+            let page = read_page(&self.bus, StreamName::Held, &lists, from).await?;
+            let Some(last) = page.last() else { break };
+            (due.last, from) = (last.sequence, last.sequence + 1);
+            for list in page {
+                if let Ok(held) = serde_json::from_slice::<Vec<u64>>(&list.payload) {
+                    due.places.extend(held);
+                } else {
+                    tracing::error!(subject = %list.subject.escape_debug(), "not a list of ours: skipped");
+                }
             }
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(BusError::jetstream("looking for what comes due", error)),
         }
+        if due.last == 0 {
+            // Any replica may say what there is; that there is nothing must be said by the leader.
+            return match self.stream().await?.get_first_raw_message_by_subject(lists, 1).await {
+                Ok(_) => Err(BusError::Behind { stream: StreamName::Held.as_str() }),
+                Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
+                Err(error) => Err(BusError::jetstream("looking for what comes due", error)),
+            };
+        }
+        due.places.sort_unstable();
+        due.places.dedup();
+        Ok(Some(due))
     }
 
-    /// The events on a list that are still held as they were when it was written. The others have been changed or
+    /// The events at these places that are still held as they were when they were listed. The others have been changed or
     /// cancelled, or are published already.
     ///
     /// # Errors
     /// If JetStream does not answer.
-    pub async fn read_list(&self, list: DueList) -> Result<Vec<(u64, Held)>, BusError> {
+    pub async fn read(&self, places: &[u64]) -> Result<Vec<(u64, Held)>, BusError> {
         let stream = self.stream().await?;
-        let stored = stream::iter(list.held).map(|sequence| stored_at(&stream, sequence)).buffered(REQUESTS_MAX);
-        let stored: Vec<_> = stored.try_collect().await?;
-        Ok(stored.into_iter().flatten().filter_map(|stored| Some((stored.sequence, Held::read(stored)?))).collect())
+        let is_alone = self.bus.replicas() == 1;
+        let stored = try_join_all(places.iter().map(|place| stored_at(&stream, *place, is_alone))).await?;
+        let held = stored.into_iter().flatten().filter_map(|stored| {
+            let (place, subject) = (stored.sequence, stored.subject.clone());
+            let held = StoredEvent::read(stored).and_then(Held::read);
+            if held.is_none() {
+                // It stays where it is: somebody may be able to make something of it.
+                tracing::error!(subject = %subject.escape_debug(), place, "a held event cannot be read: left as it is");
+            }
+            Some((place, held?))
+        });
+        Ok(held.collect())
     }
 
     /// Takes held events away that are published by now.
     ///
     /// # Errors
-    /// If JetStream does not answer.
-    pub async fn remove(&self, held: Vec<u64>) -> Result<(), BusError> {
-        let removals = stream::iter(held).map(|sequence| self.remove_one(sequence)).buffer_unordered(REQUESTS_MAX);
+    /// If JetStream does not answer, or refuses.
+    pub async fn remove(&self, places: Vec<u64>) -> Result<(), BusError> {
+        let removals = stream::iter(places).map(|place| self.remove_one(place)).buffer_unordered(REQUESTS_MAX);
         removals.try_collect().await
     }
 
-    async fn remove_one(&self, sequence: u64) -> Result<(), BusError> {
+    /// Takes away what lies at a place; nothing is as good.
+    pub(super) async fn remove_one(&self, place: u64) -> Result<(), BusError> {
         // The client's own call would have the server overwrite the message with noise first.
         let subject = format!("STREAM.MSG.DELETE.{}", StreamName::Held.as_str());
-        let request = serde_json::json!({ "seq": sequence, "no_erase": true });
-        let answer = self.bus.jetstream.request::<_, _, serde_json::Value>(subject, &request).await;
-        // That there is nothing to take away is as good; then the answer says so, and is an answer.
-        answer.map(drop).map_err(|error| BusError::jetstream("taking a held event away", error))
+        let request = serde_json::json!({ "seq": place, "no_erase": true });
+        let failed = |error: async_nats::Error| BusError::jetstream("taking a held event away", error);
+        let answer = self.bus.jetstream.request(subject, &request).await.map_err(|error| failed(error.into()))?;
+        match answer {
+            Response::Ok(Deleted { success: true }) => Ok(()),
+            Response::Ok(Deleted { success: false }) => Err(failed("the server did not do it".into())),
+            Response::Err { error } if is_gone(&error) => Ok(()),
+            Response::Err { error } => Err(failed(error.into())),
+        }
     }
 
-    /// Takes the lists of this time away, up to the one at `last`: what they name is published.
+    /// Takes the lists away that told of `due`: what they name is published.
     ///
     /// # Errors
     /// If JetStream does not answer.
-    pub async fn remove_lists(&self, lane: Lane, at: Timestamp, last: u64) -> Result<(), BusError> {
+    pub async fn remove_lists(&self, lane: Lane, at: Timestamp, due: &Due) -> Result<(), BusError> {
         let lists = subject::due_lists(lane, at.as_millis());
-        let purge = self.stream().await?.purge().sequence(last + 1).filter(lists);
+        let purge = self.stream().await?.purge().sequence(due.last + 1).filter(lists);
         purge.await.map(drop).map_err(|error| BusError::jetstream("taking lists away", error))
+    }
+
+    /// Sets an alarm for every list whose time has passed long ago, and returns how many times that were. There should be
+    /// none: an alarm was lost, or the server did not fire it (it gives up when its store is full).
+    ///
+    /// # Errors
+    /// See [`HoldError`].
+    pub async fn wake_overdue(&self, now: impl Fn() -> Timestamp) -> Result<usize, HoldError> {
+        let failed = |error: async_nats::Error| BusError::jetstream("looking for what is overdue", error);
+        let stream = self.stream().await?;
+        let lists = stream.info_with_subjects("lists.>").await.map_err(|error| failed(error.into()))?;
+        let overdue = now().as_millis() - OVERDUE.as_millis() as i64;
+        let lists: Vec<_> = lists.try_collect().await.map_err(|error: InfoError| failed(error.into()))?;
+        let times = lists.iter().filter_map(|(list, _)| subject::parse_due_list(list));
+        let times: BTreeSet<_> = times.filter(|(_, at)| *at < overdue).collect();
+        let count = times.len();
+        if count > 0 {
+            self.set_alarms(times.into_iter().collect(), now).await?;
+        }
+        Ok(count)
     }
 
     async fn stream(&self) -> Result<Stream<()>, BusError> {
@@ -189,17 +245,38 @@ impl HeldEvents {
     }
 }
 
-/// What lies at a place. Any replica may say what it is; that there is nothing must be said by the leader, since another
-/// may be behind.
-async fn stored_at(stream: &Stream<()>, sequence: u64) -> Result<Option<StoredEvent>, BusError> {
-    let failed = |error: async_nats::Error| BusError::jetstream("reading a held event", error);
-    match stream.direct_get(sequence).await {
-        Ok(message) => return Ok(StoredEvent::read(message)),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
-        Err(error) => return Err(failed(error.into())),
+/// What the server answers to a removal.
+#[derive(Deserialize)]
+struct Deleted {
+    #[serde(default)]
+    success: bool,
+}
+
+/// Whether a removal was refused because there is nothing to remove.
+fn is_gone(error: &jetstream::Error) -> bool {
+    const SEQUENCE_NOT_FOUND: u64 = 10043;
+    const DELETE_FAILED: u64 = 10057;
+    let is_not_found = error.to_string().contains("not found") || error.to_string().contains("no message found");
+    match error.error_code().0 {
+        SEQUENCE_NOT_FOUND => true,
+        DELETE_FAILED => is_not_found,
+        _ => false,
     }
-    match stream.get_raw_message(sequence).await {
-        Ok(message) => Ok(StoredEvent::read(message)),
+}
+
+/// What lies at a place, as the leader has it: another replica may be behind, and have what is replaced or gone. A server
+/// that `is_alone` is asked the quicker way.
+async fn stored_at(stream: &Stream<()>, place: u64, is_alone: bool) -> Result<Option<StreamMessage>, BusError> {
+    let failed = |error: async_nats::Error| BusError::jetstream("reading a held event", error);
+    if is_alone {
+        return match stream.direct_get(place).await {
+            Ok(message) => Ok(Some(message)),
+            Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failed(error.into())),
+        };
+    }
+    match stream.get_raw_message(place).await {
+        Ok(message) => Ok(Some(message)),
         Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(failed(error.into())),
     }

@@ -34,6 +34,10 @@ pub(crate) enum Mutation {
     AlarmBeforeList,
     /// An alarm that may be firing is replaced by another.
     ShareNearAlarms,
+    /// Whether a held event has changed is asked of the ids in `EVENTS` alone, which it forgets.
+    TrustOldIds,
+    /// What came due as an older generation takes away what waits as a later one.
+    ForgetLaterGeneration,
     /// A repeat that is held takes the place of the event that it repeats.
     HoldRepeats,
     /// `Retry-After` is not read.
@@ -67,7 +71,7 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 30] = [
+    pub(crate) const ALL: [Self; 32] = [
         Self::AcknowledgeBeforeRouting,
         Self::RecordBeforeDeliveries,
         Self::AcknowledgeBeforeOutcome,
@@ -83,6 +87,8 @@ impl Mutation {
         Self::ForgetRepeats,
         Self::AlarmBeforeList,
         Self::ShareNearAlarms,
+        Self::TrustOldIds,
+        Self::ForgetLaterGeneration,
         Self::HoldRepeats,
         Self::ForgetRetryAfter,
         Self::EleventhAttempt,

@@ -93,7 +93,7 @@ pub(crate) fn subscribe(world: &Rc<World>, now: Timestamp) {
             health: Health::Healthy,
             consent,
             limits: EndpointLimits::default(),
-            signing_keys: vec![SigningKey { secret: key.shown(), until: None }],
+            signing_keys: vec![SigningKey { secret: key.shown().into(), until: None }],
             revision: 1,
         };
         (subscription, Receiver::new(chance, world.settings.span, key))
@@ -202,7 +202,7 @@ pub(crate) fn rotate(world: &Rc<World>, id: SubscriptionId, now: Timestamp) {
         for key in &mut row.subscription.signing_keys {
             key.until = key.until.or(Some(Timestamp::from_millis(now.as_millis() + 24 * HOUR)));
         }
-        row.subscription.signing_keys.insert(0, SigningKey { secret: key.shown(), until: None });
+        row.subscription.signing_keys.insert(0, SigningKey { secret: key.shown().into(), until: None });
         true
     });
     if let Some(receiver) = world.receivers.borrow_mut().get_mut(&id) {
@@ -219,7 +219,7 @@ pub(crate) async fn unsubscribe(node: &Node, id: SubscriptionId) {
     }
     node.step().await;
     mirror(world, id);
-    let removed = EndpointChanged { subscription: id, at: node.now(), change: EndpointChange::Removed };
+    let removed = EndpointChanged { subscription: id, at: node.now(), change: EndpointChange::Removed, revision: None };
     let message = Outgoing::new(Subject::Endpoint, Payload::Endpoint(removed)).id(format!("removed.{id}"));
     node.publish_surely(message).await;
     if !world.is(Mutation::PurgeAtRemoval) {
@@ -236,7 +236,7 @@ pub(crate) async fn run(node: Node) {
         for message in node.pull(ConsumerName::RegistryEndpoints, 1).await {
             node.step().await;
             if let Payload::Endpoint(changed) = &message.stored.payload {
-                let EndpointChanged { subscription, at, change } = *changed;
+                let EndpointChanged { subscription, at, change, .. } = *changed;
                 match change {
                     EndpointChange::Disabled(reason) => disable(&node.world, subscription, reason, Some(at)),
                     EndpointChange::Degraded(since) => {

@@ -178,6 +178,17 @@ async fn store(node: &Node, held: &Held) -> Result<Result<u64, Holding>, Publish
     }
 }
 
+/// Takes away what an event waits as, of this generation or an earlier one.
+pub(crate) async fn forget(node: &Node, held: &Held) {
+    node.step().await;
+    let there = node.world.broker.borrow().waiting(Place::Held(held.key));
+    let any = node.world.is(Mutation::ForgetLaterGeneration);
+    let is_older = |meta: &Meta| any || meta.generation <= held.meta.generation;
+    let Some(there) = there.filter(|it| it.meta.as_ref().is_some_and(is_older)) else { return };
+    node.step().await;
+    node.world.broker.borrow_mut().remove(Place::Held(held.key), there.sequence);
+}
+
 /// Whether a later generation of a held event than this has been published.
 pub(crate) async fn has_later_generation(node: &Node, held: &Held) -> bool {
     node.step().await;
@@ -203,7 +214,11 @@ pub(crate) async fn change_held(node: &Node, held: &Held, change: HeldChange) ->
             return Ok(Replaced::TooLate);
         }
     }
-    if next.meta.cancelled_at.is_none() && next.meta.intended_at.is_some_and(|intended_at| intended_at > now) {
+    if next.meta.cancelled_at.is_some() || next.meta.intended_at.is_none_or(|intended_at| intended_at <= now) {
+        if !node.world.is(Mutation::IgnoreCancelledGeneration) && !node.world.is(Mutation::TrustOldIds) {
+            forget(node, held).await;
+        }
+    } else {
         // Failing does no harm: the step that holds events does the same.
         let _ = hold(node, &next).await;
     }

@@ -284,7 +284,7 @@ impl World {
         self.trace(|| format!("fires {:?} #{}", stored.subject, stored.sequence));
         if matches!(place, Place::Alarm(..)) {
             let world = Rc::clone(self);
-            self.executor.after(self.between(0, 20), move || world.broker.borrow_mut().purge(place));
+            self.executor.after(self.between(0, 200), move || world.broker.borrow_mut().purge(place));
         } else {
             self.broker.borrow_mut().purge(place);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use slipstream_core::answer::Answer;
 use slipstream_core::config::{DisabledReason, EndpointState, Subscription};
 use slipstream_core::contract::{self, EndpointChange, EndpointChanged, Meta, Outcome};
-use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate};
+use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate, held_back_until};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::timestamp::Timestamp;
 
@@ -71,7 +71,8 @@ impl Dispatcher {
         let open = match self.gate(subscription.map(AsRef::as_ref), &work.meta) {
             Gate::End(state, reason) => Err((state, reason)),
             Gate::Wait(until) => {
-                self.park(work, Park { at: until, reason: None, keeps_place: false }).await;
+                let at = held_back_until(until, work.meta.parked);
+                self.park(work, Park { at, reason: None, keeps_place: false }).await;
                 return None;
             }
             Gate::Open => subscription
@@ -288,7 +289,8 @@ impl Dispatcher {
 
 /// `seen_at` is when the attempt started that says so: what people changed since is about another receiver.
 fn endpoint_changed(subscription: &Subscription, change: EndpointChange, seen_at: Timestamp) -> Outgoing {
-    let changed = EndpointChanged { subscription: subscription.id, at: seen_at, change };
+    let changed =
+        EndpointChanged { subscription: subscription.id, at: seen_at, change, revision: Some(subscription.revision) };
     Outgoing::new(Subject::Endpoint, Payload::Endpoint(changed))
 }
 

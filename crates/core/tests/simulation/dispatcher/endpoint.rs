@@ -246,7 +246,8 @@ impl Endpoints {
             Some(prepared) if prepared.revision == subscription.revision => Rc::clone(prepared),
             _ => {
                 let key = |key: &slipstream_core::config::SigningKey| {
-                    (slipstream_core::signing::Key::parse(&key.secret).expect("keys were made as keys"), key.until)
+                    let secret = key.secret.expose().expect("nothing is sealed in this world");
+                    (slipstream_core::signing::Key::parse(secret).expect("keys were made as keys"), key.until)
                 };
                 let keys = subscription.signing_keys.iter().map(key).collect();
                 let prepared = Rc::new(Prepared { revision: subscription.revision, keys });

@@ -1,6 +1,7 @@
 //! Hold and release, as `hold.rs` and `hold/release.rs` of the dispatcher.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use slipstream_core::contract::{RoutedEvent, SeenQuestion};
 use slipstream_core::event::envelope::Envelope;
@@ -12,6 +13,9 @@ use super::super::mutation::Mutation;
 use super::super::schedules::{self, Held, Holding, due_id};
 use super::Dispatcher;
 use super::route::describe;
+
+/// How old an event is from which on ids are not trusted.
+const OLD: Duration = Duration::from_mins(90);
 
 impl Dispatcher {
     /// An event whose time is ahead, or a change of one: waits, is due at once, or ends.
@@ -97,7 +101,11 @@ impl Dispatcher {
             return Ok(());
         };
         let Some(held) = Held::read(&stored, key) else { return Ok(()) };
-        self.make_due(&held, false).await?;
+        // `EVENTS` may have forgotten the id that says what has become of an old one.
+        let is_old = self.node.now().since(held.meta.accepted_at) > OLD && !self.node.world.is(Mutation::TrustOldIds);
+        if !is_old || !schedules::has_later_generation(&self.node, &held).await {
+            self.make_due(&held, false).await?;
+        }
         self.node.step().await;
         self.node.world.broker.borrow_mut().remove(Place::Held(key), sequence);
         Ok(())
@@ -109,7 +117,10 @@ impl Dispatcher {
         let due =
             if self.node.world.is(Mutation::IgnoreCancelledGeneration) { Outgoing { id: None, ..due } } else { due };
         let ack = self.node.publish(due).await?;
-        if ack.duplicate && self.has_changed(held, ack.sequence).await? {
+        if ack.duplicate
+            && self.has_changed(held, ack.sequence).await?
+            && !self.node.world.is(Mutation::ForgetLaterGeneration)
+        {
             return Ok(());
         }
         if was_moved {
@@ -136,8 +147,7 @@ impl Dispatcher {
 
     /// Takes away what an event waits as.
     async fn forget(&self, held: &Held) {
-        self.node.step().await;
-        self.node.world.broker.borrow_mut().purge(Place::Held(held.key));
+        schedules::forget(&self.node, held).await;
     }
 }
 
