@@ -46,6 +46,12 @@ test-unit: ## Run the tests inside the libraries only: no whole system, no other
 	@tools/setup test
 	@tools/postgres run cargo nextest run --workspace --lib --exclude slipstream-tests
 
+.PHONY: test-api
+test-api: ## Send what schemathesis makes of the OpenAPI documents to a running Slipstream
+	@tools/setup api
+	@cargo build --package slipstream
+	@tools/test-api
+
 .PHONY: lint
 lint: ## Check format, lints and the dependency rules; warnings are errors
 	@tools/setup lint
@@ -96,4 +102,4 @@ doc: ## Build the API documentation
 .PHONY: clean
 clean: ## Delete what was built and what tests fetched; the fetched programs stay
 	cargo clean
-	rm -rf .run/python .run/setup.log tests/interop/node_modules
+	rm -rf .run/python .run/python-api .run/setup.log tests/interop/node_modules

@@ -24,19 +24,22 @@ enum Caller<'a> {
 /// The way to the platform. A connection per request: between two phases one would have been idle for too long.
 #[derive(Debug)]
 pub(crate) struct Api {
+    /// For everybody.
     address: SocketAddr,
+    /// For operators.
+    operator_address: SocketAddr,
     token: String,
 }
 
 impl Api {
     /// `token` is the operator's.
-    pub(crate) const fn new(address: SocketAddr, token: String) -> Self {
-        Self { address, token }
+    pub(crate) const fn new(address: SocketAddr, operator_address: SocketAddr, token: String) -> Self {
+        Self { address, operator_address, token }
     }
 
-    /// Whether `/readyz` says yes at `address`.
+    /// Whether `/readyz` says yes at the operator's `address`.
     pub(crate) async fn is_ready(address: SocketAddr) -> bool {
-        let api = Self::new(address, String::new());
+        let api = Self::new(address, address, String::new());
         matches!(api.send("GET", "/readyz", Caller::Nobody, None).await, Ok((200, _)))
     }
 
@@ -148,7 +151,10 @@ impl Api {
              Content-Length: {}\r\n\r\n{body}",
             body.len()
         );
-        let address = self.address;
+        let address = match caller {
+            Caller::Operator(_) => self.operator_address,
+            Caller::Account(_) | Caller::Nobody => self.address,
+        };
         let mut stream = TcpStream::connect(address).await.with_context(|| format!("cannot connect to {address}"))?;
         stream.write_all(request.as_bytes()).await?;
         let mut inbox = Inbox::default();

@@ -88,7 +88,7 @@ pub(crate) async fn measure(launch: &Launch, plan: &Plan, say: impl Fn(&str)) ->
         receiver: receiver.pid(),
     };
     let broker = Broker::connect(&system.broker_url()?).await?;
-    let api = Api::new(system.address(), system.operator_token()?);
+    let api = Api::new(system.address(), system.operator_address(), system.operator_token()?);
     let idle = Window::begin(pids)?;
     tokio::time::sleep(IDLE_FOR).await;
     let start_up = StartUp::of(system.started_in(), IDLE_FOR, idle.end()?);

@@ -61,7 +61,7 @@ impl Stage {
             receiver: receiver.pid(),
         };
         let broker = Broker::connect(&system.broker_url()?).await?;
-        let api = Api::new(system.address(), system.operator_token()?);
+        let api = Api::new(system.address(), system.operator_address(), system.operator_token()?);
         api.make_organisation().await?;
         let key = api.make_account("Benchmark").await?;
         let sites: Vec<String> = (0..sites).map(|number| format!("sBench{number:03}")).collect();

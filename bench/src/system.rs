@@ -47,6 +47,7 @@ pub(crate) struct System {
     child: Child,
     directory: TempDir,
     address: SocketAddr,
+    operator_address: SocketAddr,
     started_in: Duration,
     broker: Option<Process>,
 }
@@ -61,21 +62,30 @@ impl System {
         let directory = tempfile::Builder::new().prefix(prefix).tempdir_in(&launch.scratch);
         let directory =
             directory.with_context(|| format!("cannot make a directory in {}", launch.scratch.display()))?;
-        let address = free_address()?;
+        let (address, operator_address) = (free_address()?, free_address()?);
         let (begun, log) = (Instant::now(), directory.path().join("slipstream.log"));
         let arguments = [
             "up".to_owned(),
             "--listen".to_owned(),
             address.to_string(),
+            "--operator-port".to_owned(),
+            operator_address.port().to_string(),
             "--data-dir".to_owned(),
             directory.path().join("data").display().to_string(),
             "--sync".to_owned(),
             launch.sync.clone(),
         ];
         let child = Child::spawn(&launch.program, &arguments, &log)?;
-        let mut system =
-            Self { dispatchers: Vec::new(), child, directory, address, started_in: Duration::ZERO, broker: None };
-        while !Api::is_ready(address).await {
+        let mut system = Self {
+            dispatchers: Vec::new(),
+            child,
+            directory,
+            address,
+            operator_address,
+            started_in: Duration::ZERO,
+            broker: None,
+        };
+        while !Api::is_ready(operator_address).await {
             if let Some(status) = system.child.ended()? {
                 bail!("{} ended with {status}:\n{}", launch.program.display(), system.log_tail());
             }
@@ -95,6 +105,11 @@ impl System {
     /// Where it listens.
     pub(crate) const fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where operators ask it.
+    pub(crate) const fn operator_address(&self) -> SocketAddr {
+        self.operator_address
     }
 
     /// Its process id.

@@ -1,6 +1,7 @@
 //! Clients of the public APIs, as strangers would write them.
 
 mod account;
+mod audit;
 mod endpoints;
 mod operator;
 mod records;
@@ -26,16 +27,30 @@ pub use self::scheduled::ScheduledEvent;
 pub struct Bases {
     /// Publishing.
     pub ingest: SocketAddr,
-    /// Subscriptions, and the operator's sites, accounts and endpoints.
+    /// Subscriptions.
     pub registry: SocketAddr,
-    /// The operator's deliveries and events.
+    /// Events that wait.
+    pub activity_log: SocketAddr,
+    /// The operator's, of each.
+    pub operator: OperatorBases,
+}
+
+/// Where each service has its operator's listener, with its probes.
+#[derive(Debug, Clone, Copy)]
+pub struct OperatorBases {
+    /// Probes only.
+    pub ingest: SocketAddr,
+    /// Sites, accounts and endpoints.
+    pub registry: SocketAddr,
+    /// Deliveries and events.
     pub activity_log: SocketAddr,
 }
 
 impl Bases {
-    /// All on one port.
-    pub const fn all_at(address: SocketAddr) -> Self {
-        Self { ingest: address, registry: address, activity_log: address }
+    /// All on two ports.
+    pub const fn all_at(public: SocketAddr, operator: SocketAddr) -> Self {
+        let all = OperatorBases { ingest: operator, registry: operator, activity_log: operator };
+        Self { ingest: public, registry: public, activity_log: public, operator: all }
     }
 }
 

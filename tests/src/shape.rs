@@ -3,7 +3,7 @@
 /// How the services run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// All four in one process on one port, with SQLite: what `slipstream up` is.
+    /// All four in one process on two ports, with SQLite: what `slipstream up` is.
     OneProcess,
     /// Each as a process of its own, with PostgreSQL: what production is.
     FourProcesses,

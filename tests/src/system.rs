@@ -5,6 +5,9 @@ mod one_process;
 pub(crate) mod port;
 mod settings;
 
+use std::net::SocketAddr;
+use std::path::Path;
+
 use slipstream_bus::{Bus, BusConfig, StoredEvent};
 use slipstream_test_support::builders::{ORGANISATION, SITE};
 use slipstream_test_support::{NatsServer, eventually, install_crypto};
@@ -12,9 +15,8 @@ use tempfile::TempDir;
 
 use self::four_processes::FourProcesses;
 use self::one_process::OneProcess;
-pub(crate) use self::settings::OPERATOR_TOKEN;
-pub use self::settings::{Handshake, ORIGIN, Settings, Targets};
-use crate::api::{Account, Bases, NewAccount, Operator};
+pub use self::settings::{Handshake, OPERATOR_TOKEN, ORIGIN, Settings, Targets};
+use crate::api::{Account, Bases, NewAccount, Operator, OperatorBases};
 use crate::{LIMIT, Shape};
 
 /// How far into `EVENTS` [`System::stored_events`] looks: further than tests that ask publish.
@@ -50,6 +52,16 @@ impl Service {
     const fn has_database(self) -> bool {
         matches!(self, Self::Registry | Self::ActivityLog)
     }
+
+    /// Whether it opens secrets, and so needs the master key.
+    const fn opens_secrets(self) -> bool {
+        matches!(self, Self::Registry | Self::Dispatcher)
+    }
+
+    /// Whether it has routes for accounts, and so for tokens.
+    const fn takes_tokens(self) -> bool {
+        !matches!(self, Self::Dispatcher)
+    }
 }
 
 /// A running system with one site, [`SITE`] of [`ORGANISATION`], on a broker and databases of its own.
@@ -61,7 +73,8 @@ pub struct System {
     bases: Bases,
     // After the services: fields drop in order, and what they lean on goes last.
     nats: NatsServer,
-    _directory: TempDir,
+    nats_url: String,
+    directory: TempDir,
 }
 
 #[derive(Debug)]
@@ -93,20 +106,33 @@ impl System {
     pub async fn with(shape: Shape, settings: Settings) -> Self {
         install_crypto();
         let directory = tempfile::Builder::new().prefix("slipstream-system-").tempdir().expect("a temporary directory");
-        let nats = NatsServer::start().await;
+        let nats = match &settings.bus_password {
+            None => NatsServer::start().await,
+            Some(password) => {
+                let only_user = format!("authorization {{ user: slipstream, password: {password:?} }}");
+                NatsServer::options().extra(&only_user).start().await
+            }
+        };
+        let credentials = settings.bus_password.as_ref().map(|it| format!("slipstream:{it}@")).unwrap_or_default();
+        let nats_url = format!("nats://{credentials}127.0.0.1:{}", nats.port());
         let (parts, bases) = match shape {
             Shape::OneProcess => {
-                let one = OneProcess::start(&settings, directory.path(), &nats.url()).await;
+                let one = OneProcess::start(&settings, directory.path(), &nats_url).await;
                 eventually(LIMIT, async || one.is_ready()).await;
-                let bases = Bases::all_at(one.address);
+                let bases = Bases::all_at(one.address, one.operator_address);
                 (Parts::One { _running: one }, bases)
             }
             Shape::FourProcesses => {
-                let mut four = FourProcesses::start(&settings, directory.path(), &nats.url()).await;
+                let mut four = FourProcesses::start(&settings, directory.path(), &nats_url).await;
                 let bases = Bases {
                     ingest: four.address(Service::Ingest),
                     registry: four.address(Service::Registry),
                     activity_log: four.address(Service::ActivityLog),
+                    operator: OperatorBases {
+                        ingest: four.operator_address(Service::Ingest),
+                        registry: four.operator_address(Service::Registry),
+                        activity_log: four.operator_address(Service::ActivityLog),
+                    },
                 };
                 (Parts::Four(four), bases)
             }
@@ -114,7 +140,7 @@ impl System {
         let operator = Operator::new(bases);
         operator.put_organisation(ORGANISATION).await;
         operator.put_site(SITE).await;
-        Self { parts, operator, bases, nats, _directory: directory }
+        Self { parts, operator, bases, nats, nats_url, directory }
     }
 
     /// Where the APIs are.
@@ -144,6 +170,21 @@ impl System {
         account
     }
 
+    /// Where the services' files are: configurations, logs of four processes, SQLite of one.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// How the services reach the broker, with its password if it has one.
+    pub fn nats_url(&self) -> &str {
+        &self.nats_url
+    }
+
+    /// The PostgreSQL database of four processes, not through the cable that may be cut.
+    pub fn database_url(&mut self) -> String {
+        self.four().database_url.clone()
+    }
+
     /// The broker.
     pub const fn nats(&mut self) -> &mut NatsServer {
         &mut self.nats
@@ -151,7 +192,7 @@ impl System {
 
     /// A connection to the broker, as a service has it.
     pub async fn bus(&self) -> Bus {
-        let config = BusConfig { url: self.nats.url(), ..BusConfig::default() };
+        let config = BusConfig { url: self.nats_url.as_str().into(), ..BusConfig::default() };
         Bus::connect(&config).await.unwrap_or_else(|error| panic!("the bus: {error:?}"))
     }
 
@@ -168,6 +209,16 @@ impl System {
             found.extend(stored.filter(is_wanted));
         }
         found
+    }
+
+    /// Where one of four processes has its operator API, its probes and its metrics.
+    pub fn operator_address(&mut self, service: Service) -> SocketAddr {
+        self.four().operator_address(service)
+    }
+
+    /// The process id of one of four processes.
+    pub fn process_id(&mut self, service: Service) -> u32 {
+        self.four().process_id(service)
     }
 
     /// SIGKILL to one of four processes.

@@ -13,7 +13,7 @@ use crate::api::Api;
 /// targets on loopback, no waiting for load balancers, warnings only, as `slipstream up` has it.
 fn settings(listen: &str, broker_url: &str, sync: &str) -> String {
     format!(
-        "[http]\nlisten = \"{listen}\"\ndrain_min = \"0s\"\n\
+        "[http]\noperator_listen = \"{listen}\"\ndrain_min = \"0s\"\n\
          [bus]\nurl = \"{broker_url}\"\nsync = \"{sync}\"\n\
          [targets]\nallow = [\"127.0.0.0/8:*\"]\n\
          [telemetry]\nfilter = \"warn\"\n"

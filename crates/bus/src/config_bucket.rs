@@ -58,9 +58,12 @@ impl ConfigBucket {
     /// Writes a record under its key.
     ///
     /// # Errors
-    /// If JetStream refuses or does not answer.
+    /// If JetStream refuses or does not answer, or the record holds a secret that is not sealed.
     pub async fn put(&self, record: &Record) -> Result<(), BusError> {
-        let value = serde_json::to_vec(record).expect("records serialise");
+        if !record.is_sealed() {
+            return Err(BusError::NotSealed { key: record.key() });
+        }
+        let value = serde_json::to_vec(record).expect("records serialise once their secrets are sealed");
         self.store
             .put(record.key(), value.into())
             .await

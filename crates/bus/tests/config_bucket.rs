@@ -19,7 +19,7 @@ async fn next(changes: &mut (impl Stream<Item = Result<ConfigChange, BusError>> 
 #[tokio::test]
 async fn a_watcher_sees_what_is_there_and_then_every_change() {
     let server = NatsServer::start().await;
-    let bus = Bus::connect(&BusConfig { url: server.url(), ..BusConfig::default() }).await.unwrap();
+    let bus = Bus::connect(&BusConfig { url: server.url().into(), ..BusConfig::default() }).await.unwrap();
     let bucket = bus.config_bucket().await.unwrap();
     let mut changes = Box::pin(bucket.watch().await.unwrap());
     assert_eq!(next(&mut changes).await, ConfigChange::Initialised, "an empty bucket is seen at once");

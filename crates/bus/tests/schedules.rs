@@ -42,7 +42,7 @@ async fn wait(bus: &Bus, id: &str, replay: Option<ReplayId>, at: Timestamp) -> E
 #[tokio::test]
 async fn a_waiting_delivery_is_moved_and_cancelled() {
     let server = NatsServer::start().await;
-    let bus = Bus::connect(&BusConfig { url: server.url(), ..BusConfig::default() }).await.unwrap();
+    let bus = Bus::connect(&BusConfig { url: server.url().into(), ..BusConfig::default() }).await.unwrap();
     let mut due = bus.consume(ConsumerName::Deliver(Lane::High)).await.unwrap();
     let (schedules, replay) = (bus.schedules(), Some(ReplayId(uuid::Uuid::from_u128(7))));
     let far = now().after(Duration::from_hours(1));
@@ -72,7 +72,7 @@ async fn a_waiting_delivery_is_moved_and_cancelled() {
 #[tokio::test]
 async fn what_is_about_to_come_due_cannot_be_changed_any_more() {
     let server = NatsServer::start().await;
-    let bus = Bus::connect(&BusConfig { url: server.url(), ..BusConfig::default() }).await.unwrap();
+    let bus = Bus::connect(&BusConfig { url: server.url().into(), ..BusConfig::default() }).await.unwrap();
     let key = wait(&bus, "a", None, now().after(Duration::from_millis(900))).await;
     let schedules = bus.schedules();
     let seen = schedules.waiting(SUBSCRIPTION, &key, delivery(None)).await.unwrap().unwrap();

@@ -27,7 +27,7 @@ fn now() -> Timestamp {
 }
 
 fn config(server: &NatsServer) -> BusConfig {
-    BusConfig { url: server.url(), ..BusConfig::default() }
+    BusConfig { url: server.url().into(), ..BusConfig::default() }
 }
 
 fn event(id: &str) -> Outgoing {

@@ -9,7 +9,7 @@ use crate::limits::RETRY_AFTER_SECONDS_MAX;
 use crate::timestamp::Timestamp;
 
 /// Why an attempt ended without an HTTP status. A closed set: safe as a metric label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The name did not resolve in time.

@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use crate::feature::FeatureRef;
 use crate::ids::{AccountId, SubscriptionId};
+use crate::sealing::{KeyId, Place, Sealed, SecretText, Tenant};
 use crate::slug::Slug;
 use crate::timestamp::Timestamp;
 
@@ -26,6 +27,8 @@ pub enum Record {
     Account(Account),
     /// `subscription.{id}`
     Subscription(Box<Subscription>),
+    /// `data_key.{id}`
+    DataKey(WrappedKey),
 }
 
 impl Record {
@@ -36,6 +39,7 @@ impl Record {
             Self::Site(site) => format!("site.{}", site.slug),
             Self::Account(account) => format!("account.{}", account.id),
             Self::Subscription(subscription) => format!("subscription.{}", subscription.id),
+            Self::DataKey(key) => key.record_key(),
         }
     }
 
@@ -46,7 +50,38 @@ impl Record {
             Self::Site(site) => site.revision,
             Self::Account(account) => account.revision,
             Self::Subscription(subscription) => subscription.revision,
+            Self::DataKey(key) => key.revision,
         }
+    }
+
+    /// Whether all its secrets are sealed, so that it may be written.
+    pub fn is_sealed(&self) -> bool {
+        match self {
+            Self::Subscription(subscription) => subscription.secrets().all(SecretText::is_sealed),
+            Self::Organisation(_) | Self::Site(_) | Self::Account(_) | Self::DataKey(_) => true,
+        }
+    }
+}
+
+/// A tenant's data key, wrapped by the master key: who has that can open what is sealed under it (THREATS 5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrappedKey {
+    /// Its id, which every value names that is sealed under it.
+    pub id: KeyId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The key; names the master key that wrapped it.
+    pub wrapped: Sealed,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// See [`Record::revision`]. Grows when it is wrapped anew, by another master key.
+    pub revision: i64,
+}
+
+impl WrappedKey {
+    /// See [`Record::key`].
+    pub fn record_key(&self) -> String {
+        format!("data_key.{}", self.id)
     }
 }
 
@@ -62,7 +97,7 @@ pub struct Organisation {
 }
 
 /// The practice software of a site (SPEC 5.2, `product`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum Product {
     /// For tests.
     Testing,
@@ -111,7 +146,7 @@ pub struct Site {
 }
 
 /// Whether an account belongs to us or to a stranger (SPEC 5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AccountKind {
     /// A stranger: may publish visibility 0 and 1 only.
@@ -121,7 +156,7 @@ pub enum AccountKind {
 }
 
 /// What an account may do (SPEC 5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub enum Permission {
     /// Publish events (S1, S2).
     #[serde(rename = "Events.Publish")]
@@ -258,7 +293,7 @@ impl Account {
 }
 
 /// Which interface a subscription belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Surface {
     /// Slipstream feature webhooks.
@@ -280,7 +315,7 @@ pub struct SubscriptionHeader {
     /// An RFC 9110 token.
     pub name: String,
     /// Visible ASCII, sent literally.
-    pub value: String,
+    pub value: SecretText,
 }
 
 impl fmt::Debug for SubscriptionHeader {
@@ -289,23 +324,17 @@ impl fmt::Debug for SubscriptionHeader {
     }
 }
 
-/// A signing key in its shown form, `whsec_…` or `whsk_…` (SPEC 4.6). Does not print.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// A signing key in its shown form, `whsec_…` or `whsk_…` (SPEC 4.6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningKey {
     /// `whsec_` and Base64 of 24–64 bytes (`v1`), or `whsk_` and Base64 of an Ed25519 seed and public key (`v1a`).
-    pub secret: String,
+    pub secret: SecretText,
     /// When a rotated key stops signing; none for the current key.
     pub until: Option<Timestamp>,
 }
 
-impl fmt::Debug for SigningKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SigningKey").field("secret", &"***").field("until", &self.until).finish()
-    }
-}
-
 /// Why an endpoint takes no deliveries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DisabledReason {
     /// The receiver answered 410 (SPEC 4.2).
@@ -439,6 +468,34 @@ impl Subscription {
             Consent::Granted { rate_per_minute, .. } => *rate_per_minute,
         };
         [agreed, self.limits.rate_per_minute].into_iter().flatten().min()
+    }
+
+    /// Whose key seals its secrets.
+    pub fn tenant(&self) -> Tenant {
+        Tenant::Site(self.site.clone())
+    }
+
+    /// Its secrets: header values and signing keys.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretText> {
+        let headers = self.headers.iter().map(|header| &header.value);
+        headers.chain(self.signing_keys.iter().map(|key| &key.secret))
+    }
+
+    /// Itself with each of its secrets replaced by what `change` makes of it in its place: sealed, or opened.
+    ///
+    /// # Errors
+    /// With the first error of `change`.
+    pub fn with_secrets<E>(
+        mut self,
+        mut change: impl FnMut(&SecretText, &Place) -> Result<SecretText, E>,
+    ) -> Result<Self, E> {
+        for header in &mut self.headers {
+            header.value = change(&header.value, &Place::header(self.id, &header.name))?;
+        }
+        for key in &mut self.signing_keys {
+            key.secret = change(&key.secret, &Place::signing_key(self.id))?;
+        }
+        Ok(self)
     }
 }
 

@@ -5,8 +5,10 @@
 //! parsed or written again between accepting and delivering. What the engine needs to know beside the bytes stands in
 //! a [`Meta`] header that holds only text of our own making.
 
+mod audited;
 mod meta;
 
+pub use self::audited::{AUDIT_TEXT_LEN_MAX, Action, AuditLink, AuditOutcome, Audited, TargetKind, audit_text};
 pub use self::meta::{Meta, NotMeta};
 
 use serde::{Deserialize, Serialize};
@@ -187,6 +189,10 @@ pub struct EndpointChanged {
     pub at: Timestamp,
     /// What happened.
     pub change: EndpointChange,
+    /// The subscription's revision by which that was found: it has no say about a target that the subscription got in a
+    /// later one. None where it does not matter, and from writers that do not know it; then `at` decides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<i64>,
 }
 
 /// What happened to an endpoint.

@@ -111,6 +111,24 @@ uuid_id! {
     /// An API account: who publishes and subscribes.
     AccountId
 }
+
+impl AccountId {
+    /// The account that the holder of an issuer's tokens acts as: the same one whatever token shows it, for ever.
+    ///
+    /// Derived, so that nobody has to have been here before. The form is a UUIDv8 (RFC 9562): 122 bits of a hash of both.
+    pub fn of_token(issuer: &str, subject: &str) -> Self {
+        let mut hash = Sha256::new();
+        // Each part is preceded by its length, so that no two pairs have the same bytes.
+        for part in ["account-of-token", issuer, subject] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part.as_bytes());
+        }
+        let hash: [u8; 32] = hash.finalize().into();
+        let bytes = *hash.first_chunk().expect("32 bytes begin with 16");
+        Self(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
+
 uuid_id! {
     /// A subscription: who wants which events at which endpoint.
     SubscriptionId
@@ -123,6 +141,11 @@ uuid_id! {
 uuid_id! {
     /// A replay: one request, or one bulk job, to deliver again.
     ReplayId
+}
+
+uuid_id! {
+    /// A record of the audit.
+    AuditId
 }
 
 /// What an event's forwarded form hashes to: FNV-1a, 64 bits. Tells a repeat from another event under the same
@@ -195,6 +218,16 @@ mod tests {
 
     fn site() -> Slug {
         "s8n6EzC".parse().unwrap()
+    }
+
+    #[test]
+    fn the_account_of_a_holder_of_tokens_is_told_by_issuer_and_subject() {
+        let account = AccountId::of_token("entra", "post");
+        assert_eq!(account, AccountId::of_token("entra", "post"));
+        assert_eq!(account.0.get_version_num(), 8);
+        for (issuer, subject) in [("entra", "pos"), ("entrap", "ost"), ("other", "post"), ("", "entrapost")] {
+            assert_ne!(account, AccountId::of_token(issuer, subject), "{issuer} {subject}");
+        }
     }
 
     #[test]

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 /// The lane an event travels in, from its `priority` attribute (SPEC 4.5).
 ///
 /// Ordered: [`Lane::Realtime`] is served first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Lane {
     /// `priority` 0, and the default when absent.
@@ -56,7 +58,7 @@ impl Lane {
 }
 
 /// Who may see an event, from its `visibility` attribute (SPEC 5.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Visibility {
     /// 0: internal accounts only; no feature webhooks. The default when absent.

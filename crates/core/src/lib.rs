@@ -19,6 +19,8 @@
 //! | how a waiting event's times are changed | [`reschedule`] |
 //! | which events we publish ourselves | [`operational`] |
 //! | how a webhook is signed | [`signing`] |
+//! | how a repeated request is recognised | [`idempotency`] |
+//! | how a secret is kept | [`sealing`] |
 //! | what travels on the bus | [`contract`], [`config`] |
 
 pub mod answer;
@@ -28,15 +30,18 @@ pub mod contract;
 pub mod delivery;
 pub mod event;
 pub mod feature;
+pub mod idempotency;
 pub mod ids;
 pub mod lane;
 pub mod limits;
 pub mod matching;
+mod openapi;
 pub mod operational;
 pub mod problem;
 pub mod rate;
 pub mod reschedule;
 pub mod retry;
+pub mod sealing;
 pub mod signing;
 pub mod slipstream;
 pub mod slug;

@@ -11,7 +11,7 @@ use crate::lane::Visibility;
 use crate::slug::Slug;
 
 /// Why an event does not go to a subscription of its own site. A closed set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SkipReason {
     /// The event is not public, and feature webhooks see public events only.

@@ -45,6 +45,10 @@ pub enum ProblemKind {
     Unprocessable,
     /// 424 `handshake-failed`: the target did not grant permission.
     HandshakeFailed,
+    /// 409 `idempotency-in-progress`: the first request with this `Idempotency-Key` is not finished.
+    IdempotencyInProgress,
+    /// 422 `idempotency-key-reused`: this `Idempotency-Key` came with another body before.
+    IdempotencyKeyReused,
     /// 429: over quota.
     QuotaExceeded,
     /// 500: our fault.
@@ -63,11 +67,11 @@ impl ProblemKind {
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
-            Self::Conflict => 409,
+            Self::Conflict | Self::IdempotencyInProgress => 409,
             Self::Gone => 410,
             Self::TooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::TargetNotAllowed | Self::Unprocessable => 422,
+            Self::TargetNotAllowed | Self::Unprocessable | Self::IdempotencyKeyReused => 422,
             Self::HandshakeFailed => 424,
             Self::QuotaExceeded => 429,
             Self::Internal => 500,
@@ -83,6 +87,8 @@ impl ProblemKind {
             Self::VisibilityNotAllowed => Some("visibility-not-allowed"),
             Self::TargetNotAllowed => Some("target-not-allowed"),
             Self::HandshakeFailed => Some("handshake-failed"),
+            Self::IdempotencyInProgress => Some("idempotency-in-progress"),
+            Self::IdempotencyKeyReused => Some("idempotency-key-reused"),
             _ => None,
         }
     }
@@ -106,6 +112,8 @@ impl ProblemKind {
             Self::TargetNotAllowed => "Target not allowed",
             Self::Unprocessable => "Unprocessable Content",
             Self::HandshakeFailed => "Handshake failed",
+            Self::IdempotencyInProgress => "Idempotency key in progress",
+            Self::IdempotencyKeyReused => "Idempotency key reused",
             Self::QuotaExceeded => "Quota exceeded",
             Self::Internal => "Internal Server Error",
             Self::Unavailable => "Service Unavailable",
@@ -114,11 +122,12 @@ impl ProblemKind {
 }
 
 /// One thing that is wrong with a request, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct FieldError {
     /// JSON Pointer as a URI fragment, e.g. `#/1/source`; the first token is the index in a batch (RFC 6901).
     pub pointer: String,
     /// What the rule is, written for the caller: `must not be empty`.
+    #[schema(value_type = String)]
     pub detail: Cow<'static, str>,
 }
 

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 use self::ed25519::KeyPair;
 pub use self::ed25519::{PUBLIC_KEY_PREFIX, PublicKey, SECRET_KEY_PREFIX, SEED_BYTES};
@@ -53,14 +54,14 @@ impl Scheme {
     }
 }
 
-/// A key that signs or verifies. Does not print.
+/// A key that signs or verifies. Does not print; wiped when dropped, save for what ring keeps of an Ed25519 key.
 #[derive(Clone)]
 pub struct Key(Kind);
 
 #[derive(Clone)]
 enum Kind {
     Symmetric {
-        bytes: Vec<u8>,
+        bytes: Zeroizing<Vec<u8>>,
         /// Both key blocks are already hashed in here; a clone of it per message saves two of some twenty compressions.
         state: Hmac<Sha256>,
     },
@@ -89,14 +90,14 @@ impl Key {
     /// # Errors
     /// When it is not Base64, not of the right length (so never for an empty text), or its halves do not match.
     pub fn parse(text: &str) -> Result<Self, BadKey> {
-        let decode = |encoded: &str| STANDARD.decode(encoded).map_err(|_| BadKey::NotBase64);
+        let decode = |encoded: &str| STANDARD.decode(encoded).map(Zeroizing::new).map_err(|_| BadKey::NotBase64);
         if let Some(encoded) = text.strip_prefix(SECRET_KEY_PREFIX) {
             return Ok(Self(Kind::Pair(KeyPair::from_bytes(&decode(encoded)?)?)));
         }
         if let Some(encoded) = text.strip_prefix(PUBLIC_KEY_PREFIX) {
             return Ok(Self(Kind::Public(PublicKey::from_bytes(&decode(encoded)?)?)));
         }
-        Self::from_bytes(decode(text.strip_prefix(KEY_PREFIX).unwrap_or(text))?)
+        Self::symmetric(decode(text.strip_prefix(KEY_PREFIX).unwrap_or(text))?)
     }
 
     /// The symmetric key from its raw bytes, which should be random.
@@ -104,6 +105,10 @@ impl Key {
     /// # Errors
     /// Unless there are [`KEY_BYTES_MIN`] to [`KEY_BYTES_MAX`] of them.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, BadKey> {
+        Self::symmetric(Zeroizing::new(bytes))
+    }
+
+    fn symmetric(bytes: Zeroizing<Vec<u8>>) -> Result<Self, BadKey> {
         if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&bytes.len()) {
             return Err(BadKey::WrongLength);
         }
@@ -119,7 +124,7 @@ impl Key {
     /// The key as its owner sees it: prefix and Base64. A secret, unless it is a public key.
     pub fn shown(&self) -> String {
         match &self.0 {
-            Kind::Symmetric { bytes, .. } => format!("{KEY_PREFIX}{}", STANDARD.encode(bytes)),
+            Kind::Symmetric { bytes, .. } => format!("{KEY_PREFIX}{}", STANDARD.encode(bytes.as_slice())),
             Kind::Pair(pair) => pair.shown(),
             Kind::Public(public) => public.shown(),
         }

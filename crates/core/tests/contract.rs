@@ -14,13 +14,16 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::{AccountKind, DisabledReason, Product, Record, Site, Surface};
-use slipstream_core::contract::{EndpointChanged, Meta, Outcomes, Routed, SeenAnswer, SeenQuestion};
+use slipstream_core::contract::{
+    Action, AuditOutcome, Audited, EndpointChanged, Meta, Outcomes, Routed, SeenAnswer, SeenQuestion, TargetKind,
+};
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::event::json::parse;
 use slipstream_core::feature::FEATURES;
 use slipstream_core::ids::{DeliveryId, EventKey, content_hash, id_hash};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::matching::SkipReason;
+use slipstream_core::sealing::{DataKey, KEY_BYTES, MasterKey};
 use slipstream_core::slipstream::{Rejection, accept};
 use slipstream_core::timestamp::Timestamp;
 
@@ -73,6 +76,11 @@ fn endpoint_messages_are_as_promised() {
 }
 
 #[test]
+fn audit_messages_are_as_promised() {
+    holds::<Audited>("audited");
+}
+
+#[test]
 fn questions_for_repeats_and_their_answers_are_as_promised() {
     holds::<Vec<SeenQuestion>>("seen-questions");
     holds::<Vec<SeenAnswer>>("seen-answers");
@@ -81,6 +89,44 @@ fn questions_for_repeats_and_their_answers_are_as_promised() {
 #[test]
 fn records_of_the_config_bucket_are_as_promised() {
     holds::<Record>("config-record");
+}
+
+/// The master key of the examples: 32 times 1.
+fn example_master_key() -> MasterKey {
+    MasterKey::from_bytes([1; KEY_BYTES])
+}
+
+/// The form of a sealed value, the places it is sealed for and how data keys are wrapped are a contract too.
+#[test]
+fn sealed_examples_open_as_what_they_are() {
+    let records: Vec<Record> = examples("config-record")
+        .into_iter()
+        .map(|(name, example)| serde_json::from_value(example).unwrap_or_else(|error| panic!("{name}: {error}")))
+        .collect();
+    let keys: Vec<DataKey> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::DataKey(it) => Some(example_master_key().unwrap(&it.tenant, it.id, &it.wrapped).unwrap()),
+            _ => None,
+        })
+        .collect();
+    let mut opened = BTreeSet::new();
+    for record in &records {
+        let Record::Subscription(subscription) = record else { continue };
+        assert!(record.is_sealed(), "{}", record.key());
+        let open = subscription.clone().with_secrets(|secret, place| {
+            let id = secret.sealed().unwrap().key();
+            secret.open(keys.iter().find(|key| key.id() == id).expect("its key is an example"), place)
+        });
+        opened.extend(open.unwrap().secrets().map(|secret| secret.expose().unwrap().to_owned()));
+    }
+    let expected = [
+        "s3cr3t",
+        "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==",
+    ];
+    assert_eq!(opened, BTreeSet::from(expected.map(str::to_owned)));
 }
 
 #[test]
@@ -100,6 +146,7 @@ fn members_that_a_newer_writer_adds_are_skipped() {
     skips::<Routed>("routed");
     skips::<Outcomes>("outcomes");
     skips::<EndpointChanged>("endpoint-changed");
+    skips::<Audited>("audited");
     skips::<Vec<SeenQuestion>>("seen-questions");
     skips::<Vec<SeenAnswer>>("seen-answers");
     skips::<Record>("config-record");
@@ -193,6 +240,12 @@ fn closed_sets_have_the_members_of_the_schemas() {
     let common = read(&root().join("schemas/common.json"));
     let record = read(&root().join("schemas/config-record.json"));
     let member = |of: &str, name: &str| record["$defs"][of]["properties"][name]["enum"].clone();
+    let audited = read(&root().join("schemas/audited.json"));
+    let audited = |name: &str| audited["properties"][name]["enum"].clone();
+    let named = |names: Vec<&str>| Value::from(names);
+    assert_eq!(audited("action"), named(Action::ALL.iter().map(|it| it.as_str()).collect()));
+    assert_eq!(audited("kind"), named(TargetKind::ALL.iter().map(|it| it.as_str()).collect()));
+    assert_eq!(audited("outcome"), named(AuditOutcome::ALL.iter().map(|it| it.as_str()).collect()));
     let features: Vec<Value> = FEATURES.iter().map(|feature| feature.name.into()).collect();
     let sets = [
         ("lane", &common["$defs"]["lane"]["enum"], names!(Lane: Realtime, High, Normal)),
@@ -223,7 +276,8 @@ fn closed_sets_have_the_members_of_the_schemas() {
                 RateLimited,
                 ConsentPending,
                 CancelledByRequest,
-                Rescheduled
+                Rescheduled,
+                SecretsSealed
             ),
         ),
         (

@@ -15,7 +15,7 @@ pub mod duration;
 mod secret;
 mod sections;
 
-pub use secret::{SECRET_LEN_MIN, Secret};
+pub use secret::{SECRET_LEN_MIN, Secret, SecretsConfig};
 pub use sections::{HttpConfig, LogFormat, OperatorConfig, TelemetryConfig};
 
 /// What every variable's name begins with.

@@ -13,6 +13,7 @@ use slipstream_bus::Bus;
 use tokio::sync::watch;
 
 use crate::lifecycle::Context;
+use crate::vault::Vault;
 
 mod apply;
 mod snapshot;
@@ -35,17 +36,34 @@ struct Shared {
 
 impl Directory {
     /// Reads the `config` bucket and keeps up with it until the process has drained. Returns when the initial values
-    /// are in. Adds a check, that is ready while the watch stands.
+    /// are in. Adds a check, that is ready while the watch stands. Secrets stay sealed: for those who need none.
     ///
     /// # Errors
     /// When the bucket cannot be read to the end of its initial values.
     pub async fn watch(bus: &Bus, ctx: &Context) -> anyhow::Result<Self> {
+        Self::watch_all(bus, None, ctx).await
+    }
+
+    /// As [`Directory::watch`], with all secrets opened by the data keys that stand in the bucket too; `vault` learns them.
+    /// A subscription whose key is missing stays sealed until that comes.
+    ///
+    /// # Errors
+    /// As [`Directory::watch`]; and when a data key does not unwrap: the master key is the wrong one.
+    pub async fn watch_and_open(bus: &Bus, vault: &Vault, ctx: &Context) -> anyhow::Result<Self> {
+        Self::watch_all(bus, Some(vault.clone()), ctx).await
+    }
+
+    async fn watch_all(bus: &Bus, vault: Option<Vault>, ctx: &Context) -> anyhow::Result<Self> {
         let check = ctx.health.add("directory");
         let bucket = bus.config_bucket().await.context("cannot open the config bucket")?;
-        let mut watching = watching::Watching::begin(&bucket).await.context("cannot read the config bucket")?;
+        let watching = watching::Watching::begin(&bucket, vault.clone()).await;
+        let mut watching = watching.context("cannot read the config bucket")?;
+        if let Some(error) = watching.take_wrong_key() {
+            return Err(error).context("cannot open the secrets in the config bucket");
+        }
         let directory = Self::new(watching.snapshot());
         check.set_ready();
-        let task = watching::keep_up(bucket, watching, directory.clone(), check);
+        let task = watching::keep_up(bucket, vault, watching, directory.clone(), check);
         let drained = ctx.drained.clone();
         ctx.spawn("directory", async move {
             tokio::select! { () = drained.cancelled() => Ok(()), () = task => Ok(()) }

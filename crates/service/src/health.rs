@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::Json;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{Method, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::get;
-use axum::{Json, Router};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
+use crate::access::{Routers, Routes};
+use crate::auth::Guards;
 use crate::metrics;
 
 /// The checks and facts of one process. Cheap to clone; all clones are the same.
@@ -31,7 +33,8 @@ struct Registered {
     facts: BTreeMap<String, serde_json::Value>,
 }
 
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Check)]
 struct CheckState {
     name: String,
     ready: bool,
@@ -40,8 +43,9 @@ struct CheckState {
 }
 
 /// The answer of `/readyz`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Readiness {
+    /// `ready`, `not_ready` or `stopping`.
     status: &'static str,
     checks: Vec<CheckState>,
     facts: BTreeMap<String, serde_json::Value>,
@@ -77,15 +81,16 @@ impl Health {
         !self.shared.stop.is_cancelled() && self.shared.lock().checks.iter().all(|check| check.ready)
     }
 
-    /// The routes `/livez`, `/readyz` and `/metrics`.
+    /// The routes `/livez`, `/readyz` and `/metrics`, for the operator's listener.
     ///
     /// `/livez` looks at nothing: a dependency that is away must not get this process killed (THREATS 10).
-    pub fn router(&self) -> Router {
-        Router::new()
-            .route("/livez", get(async || "ok"))
-            .route("/readyz", get(readyz))
-            .route("/metrics", get(render_metrics))
+    pub fn routes(&self) -> Routers {
+        Routes::new(&Guards::none())
+            .add(Method::GET, "/livez", livez)
+            .add(Method::GET, "/readyz", readyz)
+            .add(Method::GET, "/metrics", render_metrics)
             .with_state(self.clone())
+            .expect("the access table has the probes, which need nothing")
     }
 
     fn readiness(&self) -> Readiness {
@@ -128,13 +133,42 @@ impl Check {
     }
 }
 
-async fn readyz(State(health): State<Health>) -> impl IntoResponse {
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "Process",
+    summary = "Tell that this process lives",
+    responses((status = 200, description = "It lives.", body = String, content_type = "text/plain"))
+)]
+pub(crate) async fn livez() -> &'static str {
+    "ok"
+}
+
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "Process",
+    summary = "Tell whether this process should get requests",
+    responses(
+        (status = 200, description = "It should.", body = Readiness),
+        (status = 503, description = "It should not; the checks say why.", body = Readiness),
+    )
+)]
+pub(crate) async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     let readiness = health.readiness();
     let status = if readiness.status == "ready" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(readiness))
 }
 
-async fn render_metrics() -> impl IntoResponse {
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "Process",
+    operation_id = "getMetrics",
+    summary = "Get the metrics of this process",
+    responses((status = 200, description = "In the text format of Prometheus.", body = String, content_type = "text/plain"))
+)]
+pub(crate) async fn render_metrics() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], metrics::render())
 }
 

@@ -9,15 +9,19 @@
 //! | connections, per address | [`serve`] |
 //! | time of a head, idle time | `activity`, watched by `connection` |
 //! | bytes and fields of a head | hyper for HTTP/1.1 (431), [`App`] for both |
-//! | streams of one HTTP/2 connection | hyper |
+//! | streams of one HTTP/2 connection; what h2 holds of a flood | hyper and h2, set by `connection` |
+//! | how fast a flood of HTTP/2 frames may come | `frames` |
 //! | bytes, time and encoding of a body, all bodies in memory | [`read_body`] |
 
 mod activity;
 mod app;
 mod body;
 mod connection;
+mod frames;
 mod gate;
+mod noted;
 mod server;
+mod to_the_end;
 
 pub use app::App;
 pub(crate) use body::report_bodies;
@@ -25,6 +29,7 @@ pub use body::{BODIES_BYTES_MAX, read_body};
 pub use server::serve;
 
 pub(crate) use app::panic_message;
+pub(crate) use to_the_end::to_the_end;
 
 /// Bytes of a request's head. Beyond: 431.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;

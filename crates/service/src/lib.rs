@@ -1,8 +1,8 @@
 //! What every service shares: config, telemetry, lifecycle, accept loop, auth, problem answers, health.
 //!
-//! A service is a library with a `start(config, &Context) -> Router`. It connects what it needs, spawns its loops with
+//! A service is a library with a `start(config, &Context) -> Routers`. It connects what it needs, spawns its loops with
 //! [`Context::spawn`], adds its checks to [`Context::health`] and returns its routes. [`run`] does the rest: signals,
-//! the listener, the accept loop with its limits, health routes and the drain. One process may hold several services:
+//! the listeners, the accept loop with its limits, health routes and the drain. One process may hold several services:
 //! they share one [`Context`], and the first failure stops them all.
 //!
 //! Where to look:
@@ -14,11 +14,19 @@
 //! | which limits a connection, a head and a body have | [`http`] |
 //! | how a JSON body is read | [`json`] |
 //! | how a refusal is told | [`problem`] |
-//! | who may do what | [`auth`] |
+//! | which route needs what | [`access`] |
+//! | who calls | [`auth`] |
+//! | how much somebody may do | [`quota`] |
+//! | who did what | [`audit`] |
+//! | how a repeated request is done once | [`idempotency`] |
+//! | where secrets are sealed and opened | [`vault`] |
 //! | how the query of a list is read | [`list`] |
 //! | what other services configured | [`directory`] |
+//! | how it is described to others | [`openapi`] |
 //! | what is logged, traced and counted | [`telemetry`], [`metrics`], [`names`] |
 
+pub mod access;
+pub mod audit;
 pub mod auth;
 pub mod bus_check;
 pub mod clock;
@@ -26,15 +34,19 @@ pub mod config;
 pub mod directory;
 pub mod health;
 pub mod http;
+pub mod idempotency;
 pub mod json;
 pub mod lifecycle;
 pub mod list;
 pub mod metrics;
 pub mod names;
+pub mod openapi;
 pub mod problem;
 pub mod program;
+pub mod quota;
 pub mod telemetry;
 pub mod trace;
+pub mod vault;
 
 pub use bus_check::watch_bus;
 pub use directory::Directory;
@@ -43,3 +55,4 @@ pub use lifecycle::{Context, run};
 pub use problem::ApiError;
 pub use program::main;
 pub use trace::RequestTrace;
+pub use vault::Vault;

@@ -4,7 +4,7 @@
 //!
 //! 1. `stop` is cancelled. Readiness turns to 503 at once; loops stop taking new work. Requests are still answered,
 //!    for [`HttpConfig::drain_min`] also on new connections, so whatever handlers lean on must go on working.
-//! 2. The listener is closed and requests in flight are finished. Then `drained` is cancelled: nobody will ask any
+//! 2. The listeners are closed and requests in flight are finished. Then `drained` is cancelled: nobody will ask any
 //!    more, and what handlers lean on may end too.
 //! 3. All tasks are waited for, until [`HttpConfig::drain_max`] after the stop.
 
@@ -12,17 +12,22 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use axum::Router;
 use futures::FutureExt as _;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::Routers;
 use crate::config::HttpConfig;
 use crate::health::Health;
-use crate::{http, metrics};
+use crate::openapi::Documents;
+use crate::quota::Quotas;
+use crate::{http, metrics, openapi};
+
+mod listeners;
+
+pub use self::listeners::Listeners;
 
 /// What all services of a process share. Cheap to clone; all clones are the same.
 #[derive(Debug, Clone)]
@@ -36,7 +41,10 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// What `/readyz` tells.
     pub health: Health,
+    /// What everybody with a quota may still do in this process.
+    pub quotas: Quotas,
     failure: Arc<Mutex<Option<anyhow::Error>>>,
+    documents: Arc<Mutex<Documents>>,
 }
 
 impl Default for Context {
@@ -54,7 +62,9 @@ impl Context {
             stop,
             drained: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            quotas: Quotas::default(),
             failure: Arc::default(),
+            documents: Arc::default(),
         }
     }
 
@@ -71,6 +81,12 @@ impl Context {
             };
             ctx.fail(error);
         });
+    }
+
+    /// Adds what a service has to what `/openapi.json` tells of this process.
+    pub fn describe(&self, documents: Documents) {
+        let mut all = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = std::mem::take(&mut *all).merge(documents);
     }
 
     /// Stops everything because of `error`.
@@ -103,17 +119,26 @@ impl Context {
         Ok(())
     }
 
-    /// Answers requests on `listener` until [`Context::stop`], then drains and waits for all tasks. `router` gets the
-    /// health routes added.
+    /// Answers requests on `listeners` until [`Context::stop`], then drains and waits for all tasks. The operator's
+    /// routes get the health routes added.
     ///
     /// # Errors
     /// With the failure that stopped it, if it was one.
-    pub async fn serve(&self, listener: TcpListener, router: Router, config: &HttpConfig) -> anyhow::Result<()> {
+    pub async fn serve(&self, listeners: Listeners, routers: Routers, config: &HttpConfig) -> anyhow::Result<()> {
         let drained = self.drained.clone();
         self.tasks.spawn(async move {
             tokio::select! { () = drained.cancelled() => {}, () = metrics::upkeep() => {} }
         });
-        http::serve(listener, router.merge(self.health.router()), config, self.stop.clone()).await;
+        let Listeners { public, operator } = listeners;
+        let documents = std::mem::take(&mut *self.documents.lock().unwrap_or_else(PoisonError::into_inner));
+        let described = openapi::routes(documents).context("an operation is described that is none")?;
+        let routers = routers.merge(self.health.routes()).merge(described);
+        let public = async {
+            if let Some(listener) = public {
+                http::serve(listener, routers.public, config, self.stop.clone()).await;
+            }
+        };
+        tokio::join!(public, http::serve(operator, routers.operator, config, self.stop.clone()));
         self.finish(config).await
     }
 
@@ -138,7 +163,7 @@ impl Context {
 /// When the start fails, the address cannot be bound, or a task failed.
 pub async fn run<F>(name: &'static str, config: HttpConfig, start: F) -> anyhow::Result<()>
 where
-    F: AsyncFnOnce(&Context) -> anyhow::Result<Router>,
+    F: AsyncFnOnce(&Context) -> anyhow::Result<Routers>,
 {
     metrics::install();
     let ctx = Context::new();
@@ -147,13 +172,19 @@ where
     let started = tokio::select! {
         biased;
         () = ctx.stop.cancelled() => None,
-        router = start(&ctx) => Some(router),
+        routers = start(&ctx) => Some(routers),
     };
     let served = match started {
-        Some(Ok(router)) => match bind(&config).await {
-            Ok(listener) => {
-                tracing::info!(service.name = name, http.listen = %config.listen, "serving");
-                return ctx.serve(listener, router, &config).await.with_context(|| name);
+        Some(Ok(routers)) => match Listeners::bind_for(&routers, &config).await {
+            Ok(listeners) => {
+                let (public, operator) = (listeners.public_address(), listeners.operator_address());
+                tracing::info!(
+                    service.name = name,
+                    http.listen = public.map(tracing::field::display),
+                    http.operator_listen = %operator,
+                    "serving"
+                );
+                return ctx.serve(listeners, routers, &config).await.with_context(|| name);
             }
             Err(error) => Err(error),
         },
@@ -164,24 +195,20 @@ where
     served.and(finished)
 }
 
-/// Binds the configured address.
-///
-/// # Errors
-/// When it is taken or not ours, naming it.
-pub async fn bind(config: &HttpConfig) -> anyhow::Result<TcpListener> {
-    let listen = config.listen;
-    TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (http.listen)"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use axum::http::Method;
+
     use super::*;
+    use crate::access::Routes;
+    use crate::auth::Guards;
 
     fn config() -> HttpConfig {
         HttpConfig {
             listen: ([127, 0, 0, 1], 0).into(),
+            operator_listen: ([127, 0, 0, 1], 0).into(),
             drain_min: Duration::ZERO,
             drain_max: Duration::from_secs(5),
             ..HttpConfig::default()
@@ -197,7 +224,7 @@ mod tests {
                 Ok(())
             });
             ctx.spawn("broken", async { anyhow::bail!("the canary died") });
-            Ok(Router::new())
+            Ok(Routers::default())
         })
         .await
         .unwrap_err();
@@ -208,7 +235,7 @@ mod tests {
     async fn a_panic_in_a_task_stops_everything() {
         let error = run("test", config(), async |ctx: &Context| {
             ctx.spawn("broken", async { panic!("the canary {}", "fell") });
-            Ok(Router::new())
+            Ok(Routers::default())
         })
         .await
         .unwrap_err();
@@ -230,12 +257,42 @@ mod tests {
         assert_eq!(format!("{error:#}"), "test did not start: no bus");
     }
 
+    /// The routes of a service with one for everybody.
+    fn routers() -> Routers {
+        let public = axum::Router::new().route("/", axum::routing::get(async || "hello"));
+        Routers { public, ..Routers::default() }
+    }
+
     #[tokio::test]
     async fn a_taken_address_is_named() {
-        let taken = bind(&config()).await.unwrap();
-        let config = HttpConfig { listen: taken.local_addr().unwrap(), ..config() };
-        let error = run("test", config.clone(), async |_: &Context| Ok(Router::new())).await.unwrap_err();
-        assert!(error.to_string().contains(&config.listen.to_string()), "{error:#}");
+        let taken = Listeners::bind(&config()).await.unwrap();
+        let (public, operator) = (taken.public_address().unwrap(), taken.operator_address());
+        for (config, address, setting) in [
+            (HttpConfig { listen: public, ..config() }, public, "(http.listen)"),
+            (HttpConfig { operator_listen: operator, ..config() }, operator, "(http.operator_listen)"),
+        ] {
+            let error = run("test", config, async |_: &Context| Ok(routers())).await.unwrap_err().to_string();
+            assert!(error.contains(&address.to_string()) && error.contains(setting), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_with_a_route_that_no_entry_names_does_not_start() {
+        let error = run("test", config(), async |_: &Context| {
+            let routes = Routes::new(&Guards::none());
+            let routes = routes.add(Method::GET, "/livez", async || "ok").add(Method::GET, "/extra", async || "in");
+            Ok(routes.with_state(())?)
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(format!("{error:#}"), "test did not start: the route GET /extra has no entry in the access table");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_for_everybody_has_no_public_socket() {
+        let (nothing, something) = (Routers::default(), routers());
+        assert_eq!(Listeners::bind_for(&nothing, &config()).await.unwrap().public_address(), None);
+        assert!(Listeners::bind_for(&something, &config()).await.unwrap().public_address().is_some());
     }
 
     #[tokio::test]
@@ -247,9 +304,9 @@ mod tests {
             anyhow::ensure!(stop.is_cancelled(), "drained before the stop");
             Ok(())
         });
-        let listener = bind(&config()).await.unwrap();
+        let listeners = Listeners::bind(&config()).await.unwrap();
         ctx.stop.cancel();
-        ctx.serve(listener, Router::new(), &config()).await.unwrap();
+        ctx.serve(listeners, Routers::default(), &config()).await.unwrap();
         assert!(ctx.tasks.is_empty());
     }
 }

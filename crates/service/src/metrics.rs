@@ -57,6 +57,11 @@ fn describe() {
     describe_gauge!(names::BREAKERS_OPEN, "Endpoints that are left alone at present");
     describe_gauge!(names::DISPATCHERS, "Dispatchers that share what receivers allow");
     describe_counter!(names::DELIVERIES_REPLAYED, "Deliveries that replay jobs made again");
+    describe_counter!(names::AUDIT_ENDS_LOST, "Acts that are recorded as begun, and whose end is not");
+    describe_counter!(names::OVER_QUOTA, "Requests refused because their actor is over quota");
+    describe_counter!(names::HTTP_SERVER_CONNECTIONS_CUT, "Connections ended because of what their peer did");
+    describe_counter!(names::ISSUER_KEYS_FETCHED, "Times a token issuer's keys were fetched, by outcome");
+    describe_gauge!(names::DIRECTORY_SUBSCRIPTIONS_SEALED, "Subscriptions held back: their secrets cannot be opened");
 }
 
 /// All metrics in the Prometheus text format.

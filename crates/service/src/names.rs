@@ -67,3 +67,15 @@ pub const BREAKERS_OPEN: &str = "slipstream_breakers_open";
 pub const DISPATCHERS: &str = "slipstream_dispatchers";
 /// Counter: deliveries that replay jobs made again.
 pub const DELIVERIES_REPLAYED: &str = "slipstream_deliveries_replayed_total";
+/// Counter: requests refused because their actor is over quota, by [`POLICY`].
+pub const OVER_QUOTA: &str = "slipstream_over_quota_total";
+/// Attribute: the policy of a quota, `publish` or `requests`.
+pub const POLICY: &str = "policy";
+/// Counter: connections ended because of what their peer did, by [`ERROR_TYPE`] (`slow_head`, `frames`).
+pub const HTTP_SERVER_CONNECTIONS_CUT: &str = "http_server_connections_cut_total";
+/// Counter: times the keys of a token issuer were fetched, by [`OUTCOME`] (`fetched`, `failed`).
+pub const ISSUER_KEYS_FETCHED: &str = "slipstream_issuer_keys_fetched_total";
+/// Counter: acts that are recorded as begun, and whose end is not: somebody has to look whether they were done.
+pub const AUDIT_ENDS_LOST: &str = "slipstream_audit_ends_lost_total";
+/// Gauge: subscriptions in the directory that are held back, because their secrets cannot be opened.
+pub const DIRECTORY_SUBSCRIPTIONS_SEALED: &str = "slipstream_directory_subscriptions_sealed";

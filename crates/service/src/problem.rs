@@ -14,7 +14,7 @@ use slipstream_core::problem::{Problem, ProblemKind};
 mod log;
 mod render;
 
-pub(crate) use render::Renderer;
+pub(crate) use render::{Document, Renderer};
 
 /// The media type of a problem document.
 pub const CONTENT_TYPE: &str = "application/problem+json";

@@ -10,12 +10,12 @@ use slipstream_core::matching::Candidate;
 use slipstream_service::directory::Snapshot;
 use slipstream_service::{Context, Directory};
 use slipstream_test_support::builders::{self, LETTER_TYPES, SITE};
-use slipstream_test_support::{NatsServer, eventually};
+use slipstream_test_support::{NatsServer, eventually, secrets};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn connect(server: &NatsServer) -> (Bus, ConfigBucket) {
-    let bus = Bus::connect(&BusConfig { url: server.url(), ..BusConfig::default() }).await.unwrap();
+    let bus = Bus::connect(&BusConfig { url: server.url().into(), ..BusConfig::default() }).await.unwrap();
     let bucket = bus.config_bucket().await.unwrap();
     (bus, bucket)
 }
@@ -35,7 +35,9 @@ async fn initial_values_are_there_at_once_and_changes_follow() {
     bucket.put(&Record::Organisation(builders::organisation())).await.unwrap();
     bucket.put(&Record::Site(builders::site(SITE))).await.unwrap();
     bucket.put(&Record::Account(account.account.clone())).await.unwrap();
-    bucket.put(&Record::Subscription(Box::new(subscription.clone()))).await.unwrap();
+    let [key, sealed] = secrets::records(&subscription);
+    bucket.put(&key).await.unwrap();
+    bucket.put(&sealed).await.unwrap();
 
     let ctx = Context::new();
     let directory = Directory::watch(&bus, &ctx).await.unwrap();

@@ -1,12 +1,13 @@
 //! API accounts: who publishes and subscribes.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _};
 use sea_orm::{QueryFilter as _, QueryOrder as _, QuerySelect as _};
-use slipstream_core::config::{Account, KeyHash};
+use slipstream_core::config::{Account, KeyHash, Quota};
 use slipstream_core::ids::AccountId;
 
 use crate::entity::account::{Column, Entity, Model};
+use crate::entity::to_json;
 use crate::error::StoreError;
 use crate::page::Page;
 
@@ -52,6 +53,15 @@ pub async fn create(connection: &impl ConnectionTrait, account: &Account) -> Res
     Ok(())
 }
 
+/// Creates `account` unless there is one with its id, which then stays as it is.
+pub async fn ensure(connection: &impl ConnectionTrait, account: &Account) -> Result<(), StoreError> {
+    Entity::insert(Model::from(account).into_active_model())
+        .on_conflict(OnConflict::column(Column::Id).do_nothing().to_owned())
+        .exec_without_returning(connection)
+        .await?;
+    Ok(())
+}
+
 /// Replaces one key; its old value is no longer valid. None if there is no such account.
 pub async fn set_key(
     connection: &impl ConnectionTrait,
@@ -65,6 +75,21 @@ pub async fn set_key(
     };
     let changed = Entity::update_many()
         .col_expr(column, Expr::value(key.to_hex()))
+        .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
+        .filter(Column::Id.eq(id.to_string()))
+        .exec_with_returning(connection)
+        .await?;
+    changed.into_iter().next().map(Account::try_from).transpose()
+}
+
+/// Replaces the quota; none lifts it. None if there is no such account.
+pub async fn set_quota(
+    connection: &impl ConnectionTrait,
+    id: AccountId,
+    quota: Option<Quota>,
+) -> Result<Option<Account>, StoreError> {
+    let changed = Entity::update_many()
+        .col_expr(Column::Quota, Expr::value(quota.as_ref().map(to_json)))
         .col_expr(Column::Revision, Expr::col(Column::Revision).add(1))
         .filter(Column::Id.eq(id.to_string()))
         .exec_with_returning(connection)

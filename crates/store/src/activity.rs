@@ -15,11 +15,13 @@
 //! | of a site, of a subscription (its site is in `delivery_subscriptions`) | (`site`, `created_ms`) |
 //! | in a state other than `succeeded`; what to cancel | (`state`, `created_ms`), partial |
 //! | what an endpoint has not taken | (`subscription`, `created_ms`), partial |
+//! | deliveries of an event, by its key alone | `deliveries.event_key`, on PostgreSQL only |
 //! | an event by `id` and key; what was seen before | `events.id_hash`, 32 bits of hash |
 //! | what waits for its time, by site | `events` (`site`, `intended_ms`, `key`), partial |
 //! | an event that was scheduled, by its key alone | `events.key`, partial |
 //! | everything accepted in a time, and what became of it | the primary keys of both |
 //! | old response bytes | `attempts.started_ms`, partial |
+//! | what an endpoint's deliveries amount to | none: the rows of `endpoint_hours` are few |
 //! | jobs to work on | `replay_jobs.lease_until_ms`, partial |
 //!
 //! Every write is idempotent and order does not matter: see [`EventRecord::supersedes`] and
@@ -27,16 +29,19 @@
 
 mod batch;
 mod code;
+mod counting;
 mod health;
 mod quarantine;
 mod query;
 mod reconcile;
 mod record;
+mod removal;
 pub mod replay;
 mod retention;
 mod row;
 mod scheduled;
 mod seen;
+mod statistics;
 mod upsert;
 
 pub use self::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Removal};
@@ -51,3 +56,4 @@ pub use self::record::{is_about_the_rows, record};
 pub use self::retention::{Retention, expire};
 pub use self::scheduled::{HeldFilter, HeldPlace, held, scheduled};
 pub use self::seen::seen;
+pub use self::statistics::{Statistics, statistics};

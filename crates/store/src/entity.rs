@@ -1,6 +1,7 @@
 //! The tables as sea-orm sees them. Only the repositories beside this module touch them.
 
 pub(crate) mod account;
+pub(crate) mod data_key;
 pub(crate) mod handshake;
 pub(crate) mod organisation;
 pub(crate) mod outbox;
@@ -46,6 +47,14 @@ impl Row<'_> {
     pub(crate) fn name<T>(self, column: &'static str, known: Option<T>) -> Result<T, StoreError> {
         known.ok_or_else(|| self.corrupt(column, "not a known name"))
     }
+}
+
+/// A list with secrets in it as the JSON text of a column.
+///
+/// # Errors
+/// [`StoreError::NotSealed`] if one of them is not sealed.
+pub(crate) fn to_sealed_json<T: Serialize>(value: &[T]) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(StoreError::NotSealed)
 }
 
 /// A list or set as the JSON text of a column.

@@ -30,6 +30,9 @@ pub enum StoreError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A secret that was to be stored is not sealed: our fault.
+    #[error("a secret would be stored in clear")]
+    NotSealed(#[source] serde_json::Error),
     /// Anything else: our fault.
     #[error("the database refused a statement")]
     Refused(#[source] DbErr),

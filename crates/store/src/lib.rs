@@ -9,17 +9,23 @@
 //! | subscriptions and their endpoints | [`subscriptions`] |
 //! | receivers that were asked for their consent and may still give it | [`handshakes`] |
 //! | events of our own that are still to be published | [`outbox`] |
+//! | the keys that their secrets are sealed under | [`data_keys`] |
 //! | any of these by its key in the `config` bucket | [`records`] |
 //! | events, deliveries, attempts | [`activity`] |
+//! | who did what | [`audit`] |
+//! | keys of requests that may be sent again | [`Store`] as [`Keys`](slipstream_core::idempotency::Keys) |
 //!
 //! The tables are the same on both backends: slugs, ids and closed sets as text, lists as JSON text, instants as
 //! `BIGINT` Unix milliseconds. Nothing here is on the path between accepting and delivering (DESIGN 1).
 
 pub mod accounts;
 pub mod activity;
+pub mod audit;
+pub mod data_keys;
 mod entity;
 mod error;
 pub mod handshakes;
+mod idempotency;
 mod migration;
 pub mod organisations;
 pub mod outbox;

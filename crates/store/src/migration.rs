@@ -8,6 +8,9 @@ mod m0003_waiting;
 mod m0004_replays;
 mod m0005_endpoints;
 mod m0006_failing;
+mod m0007_data_keys;
+mod m0008_audit;
+mod m0009_counting;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -23,6 +26,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_replays::Migration),
             Box::new(m0005_endpoints::Migration),
             Box::new(m0006_failing::Migration),
+            Box::new(m0007_data_keys::Migration),
+            Box::new(m0008_audit::Migration),
+            Box::new(m0009_counting::Migration),
         ]
     }
 }

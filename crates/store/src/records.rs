@@ -4,13 +4,13 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait, QueryFilter as _};
 use slipstream_core::config::Record;
 
-use crate::entity::{account, organisation, site, subscription};
+use crate::entity::{account, data_key, organisation, site, subscription};
 use crate::error::StoreError;
-use crate::{accounts, organisations, sites, subscriptions};
+use crate::{accounts, data_keys, organisations, sites, subscriptions};
 
-/// Every record.
+/// Every record, data keys before what is sealed under them.
 pub async fn all(connection: &impl ConnectionTrait) -> Result<Vec<Record>, StoreError> {
-    let mut records: Vec<Record> = Vec::new();
+    let mut records: Vec<Record> = data_keys::all(connection).await?.into_iter().map(Record::DataKey).collect();
     records.extend(organisations::all(connection).await?.into_iter().map(Record::Organisation));
     records.extend(sites::all(connection).await?.into_iter().map(Record::Site));
     records.extend(accounts::all(connection).await?.into_iter().map(Record::Account));
@@ -36,6 +36,10 @@ pub async fn get(connection: &impl ConnectionTrait, key: &str) -> Result<Option<
         },
         "subscription" => match name.parse() {
             Ok(id) => subscriptions::get(connection, id).await?.map(|it| Record::Subscription(Box::new(it))),
+            Err(_) => None,
+        },
+        "data_key" => match name.parse() {
+            Ok(id) => data_keys::get(connection, id).await?.map(Record::DataKey),
             Err(_) => None,
         },
         _ => None,
@@ -76,6 +80,10 @@ pub async fn lift(connection: &impl ConnectionTrait, record: &Record, revision: 
         }
         Record::Subscription(it) => {
             use subscription::{Column, Entity};
+            lift::<Entity>(connection, (Column::Id, it.id.to_string()), Column::Revision, revision).await
+        }
+        Record::DataKey(it) => {
+            use data_key::{Column, Entity};
             lift::<Entity>(connection, (Column::Id, it.id.to_string()), Column::Revision, revision).await
         }
     }

@@ -1,6 +1,5 @@
 //! One connection pool, on either backend.
 
-use std::fmt;
 use std::time::Duration;
 
 use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
@@ -10,6 +9,7 @@ use sea_orm::{
 };
 use sea_orm_migration::MigratorTrait as _;
 use serde::Deserialize;
+use slipstream_core::sealing::SecretUrl;
 
 use crate::error::StoreError;
 use crate::migration::Migrator;
@@ -20,25 +20,19 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The advisory lock that lets one replica migrate a PostgreSQL database at a time. Any number that only we use.
 const MIGRATION_LOCK: i64 = 0x736c_6970_7374_726d;
 
-/// Where the database is. Does not print the URL: it may hold a password.
-#[derive(Clone, Deserialize)]
+/// Where the database is.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DatabaseConfig {
     /// `sqlite://path?mode=rwc` or `postgres://user:password@host/database`.
-    pub url: String,
+    pub url: SecretUrl,
     /// Connections in the pool.
     pub max_connections: u32,
 }
 
 impl Default for DatabaseConfig {
     fn default() -> Self {
-        Self { url: "sqlite://slipstream.db?mode=rwc".to_owned(), max_connections: 4 }
-    }
-}
-
-impl fmt::Debug for DatabaseConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DatabaseConfig").field("url", &"***").field("max_connections", &self.max_connections).finish()
+        Self { url: "sqlite://slipstream.db?mode=rwc".into(), max_connections: 4 }
     }
 }
 
@@ -59,10 +53,10 @@ impl Store {
     /// database does not answer.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let known = ["sqlite:", "postgres:", "postgresql:"];
-        if !known.iter().any(|scheme| config.url.starts_with(scheme)) {
+        if !known.iter().any(|scheme| config.url.expose().starts_with(scheme)) {
             return Err(StoreError::UnknownBackend);
         }
-        let mut options = ConnectOptions::new(config.url.as_str());
+        let mut options = ConnectOptions::new(config.url.expose());
         options
             .max_connections(config.max_connections)
             .acquire_timeout(STATEMENT_TIMEOUT)
@@ -133,6 +127,19 @@ mod tests {
     fn the_url_does_not_print() {
         let config = DatabaseConfig { url: "postgres://me:canary@db/x".into(), max_connections: 4 };
         assert!(!format!("{config:?}").contains("canary"));
+    }
+
+    #[tokio::test]
+    async fn no_error_of_a_connection_tells_the_password() {
+        for rest in ["127.0.0.1:1/x", "127.0.0.1:port/x", "[::1/x", "127.0.0.1:1/x?sslmode=canary"] {
+            let config = DatabaseConfig { url: format!("postgres://me:canary@{rest}").into(), max_connections: 1 };
+            let error = Store::connect(&config).await.unwrap_err();
+            let sources = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+            let told: Vec<_> = sources.map(|error| format!("{error} {error:?}")).collect();
+            // The driver repeats an option that it does not know; that is no password.
+            let told = told.join(": ").replace("\"canary\"", "");
+            assert!(!told.contains("canary"), "{told}");
+        }
     }
 
     #[tokio::test]

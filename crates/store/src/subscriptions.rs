@@ -12,7 +12,8 @@ use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
 pub use self::changes::{
-    Applied, Grant, degrade, disable, enable, grant, recover, replace, replace_signing_keys, set_limits,
+    Applied, Grant, Seen, degrade, disable, enable, grant, recover, replace, replace_secrets, replace_signing_keys,
+    set_limits,
 };
 use crate::entity::subscription::{ACTIVE, Column, DISABLED, Entity, Model, PENDING};
 use crate::error::StoreError;
@@ -80,7 +81,8 @@ pub async fn lock_of(transaction: &DatabaseTransaction, owner: Owner<'_>) -> Res
 /// the one that there is by then, as it stands.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when its site or account does not exist.
+/// [`StoreError::Conflict`] when its site or account does not exist; [`StoreError::NotSealed`] when a secret of it is not
+/// sealed.
 pub async fn create_or_lock(
     transaction: &DatabaseTransaction,
     wanted: &Subscription,
@@ -88,7 +90,7 @@ pub async fn create_or_lock(
 ) -> Result<Subscription, StoreError> {
     // An update that changes nothing locks the row and gives it back, whoever made it meanwhile.
     let lock = one_each().value(Column::Revision, Expr::col((Entity, Column::Revision))).to_owned();
-    let row = Model::new(wanted, now).into_active_model();
+    let row = Model::new(wanted, now)?.into_active_model();
     Entity::insert(row).on_conflict(lock).exec_with_returning(transaction).await?.try_into()
 }
 
@@ -136,7 +138,8 @@ pub async fn page(
 /// What was seen of its endpoint before `now` has no say any more.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when its site or account does not exist.
+/// [`StoreError::Conflict`] when its site or account does not exist; [`StoreError::NotSealed`] when a secret of it is not
+/// sealed.
 pub async fn put(
     connection: &impl ConnectionTrait,
     wanted: &Subscription,
@@ -154,12 +157,13 @@ pub async fn put(
             Column::Consent,
         ])
         .value(Column::Revision, Expr::col((Entity, Column::Revision)).add(1))
+        .value(Column::TargetRevision, Expr::col((Entity, Column::Revision)).add(1))
         .to_owned();
     // One that is only pending has yet to come back.
     if wanted.state != EndpointState::Pending {
         replace.update_column(Column::DisabledReason);
     }
-    let row = Model::new(wanted, now).into_active_model();
+    let row = Model::new(wanted, now)?.into_active_model();
     Entity::insert(row).on_conflict(replace).exec_with_returning(connection).await?.try_into()
 }
 

@@ -17,8 +17,9 @@ use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::accounts::KeySlot;
 use slipstream_store::sites::SiteDetails;
-use slipstream_store::subscriptions::{Owner, StateFilter};
+use slipstream_store::subscriptions::{Owner, Seen, StateFilter};
 use slipstream_store::{DatabaseConfig, Store, StoreError, accounts, organisations, records, sites, subscriptions};
+use slipstream_test_support::secrets;
 use uuid::Uuid;
 
 /// Runs each statement on a migrated database of its own, once per backend.
@@ -47,7 +48,9 @@ on_both_backends!(
     every_change_of_an_organisation_or_site_raises_its_revision,
     a_site_needs_its_organisations,
     accounts_survive_unchanged,
+    an_account_that_is_there_is_not_made_again,
     rotating_one_key_leaves_the_other,
+    a_quota_is_set_and_lifted,
     replacing_a_subscription_keeps_its_id_and_keys,
     creating_at_once_makes_one_subscription,
     a_subscription_made_anew_has_a_new_id,
@@ -69,8 +72,13 @@ fn later(millis: i64) -> Timestamp {
     Timestamp::from_millis(NOW.as_millis() + millis)
 }
 
+/// Seen at this instant, by a dispatcher that does not say by which revision.
+fn seen(at: Timestamp) -> Seen {
+    Seen { at, revision: None }
+}
+
 async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url, max_connections: 4 }).await.unwrap();
+    let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
     store.migrate().await.unwrap();
     store
 }
@@ -112,13 +120,13 @@ fn subscription(account: u128) -> Subscription {
         feature: FeatureRef::by_name("physicalpost").unwrap(),
         account: AccountId(Uuid::from_u128(account)),
         uri: "https://receiver.example/post".into(),
-        headers: vec![SubscriptionHeader { name: "X-Key".into(), value: "s3cr3t".into() }],
+        headers: vec![SubscriptionHeader { name: "X-Key".into(), value: secrets::sealed("s3cr3t") }],
         event_types: vec!["communications.letter.created".into()],
         state: EndpointState::Active,
         health: Health::Healthy,
         consent: Consent::Off,
         limits: EndpointLimits::default(),
-        signing_keys: vec![SigningKey { secret: "whsec_first".into(), until: None }],
+        signing_keys: vec![SigningKey { secret: secrets::sealed("whsec_first"), until: None }],
         revision: 1,
     }
 }
@@ -147,7 +155,7 @@ async fn migrating_twice_or_at_once_is_harmless(store: Store) {
 async fn a_database_without_tables_has_no_migrations_and_gets_none_by_asking() {
     let (_directory, sqlite) = slipstream_test_support::sqlite::database();
     for url in [sqlite, slipstream_test_support::postgres::database().await] {
-        let store = Store::connect(&DatabaseConfig { url, max_connections: 4 }).await.unwrap();
+        let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
         for _ in 0..2 {
             assert!(store.applied_migrations().await.unwrap().is_empty());
         }
@@ -184,6 +192,15 @@ async fn accounts_survive_unchanged(store: Store) {
     }
 }
 
+async fn an_account_that_is_there_is_not_made_again(store: Store) {
+    let connection = store.connection();
+    let other = Account { display_name: "Other".into(), primary_key: KeyHash::of("other"), ..account(1) };
+    for ensured in [account(1), other] {
+        accounts::ensure(connection, &ensured).await.unwrap();
+        assert_eq!(accounts::get(connection, account(1).id).await.unwrap(), Some(account(1)));
+    }
+}
+
 async fn rotating_one_key_leaves_the_other(store: Store) {
     let (connection, id) = (store.connection(), account(1).id);
     assert_eq!(accounts::set_key(connection, id, KeySlot::Primary, &KeyHash::of("new")).await.unwrap(), None);
@@ -194,6 +211,18 @@ async fn rotating_one_key_leaves_the_other(store: Store) {
     assert_eq!(accounts::get(connection, id).await.unwrap(), Some(rotated));
 }
 
+async fn a_quota_is_set_and_lifted(store: Store) {
+    let (connection, id) = (store.connection(), account(1).id);
+    let quota = Some(Quota { burst_capacity: 7, tokens_per_second: 3 });
+    assert_eq!(accounts::set_quota(connection, id, quota).await.unwrap(), None);
+    accounts::create(connection, &account(1)).await.unwrap();
+    let limited = accounts::set_quota(connection, id, quota).await.unwrap().unwrap();
+    assert_eq!(limited, Account { quota, revision: 2, ..account(1) });
+    let lifted = accounts::set_quota(connection, id, None).await.unwrap().unwrap();
+    assert_eq!(lifted, Account { quota: None, revision: 3, ..account(1) });
+    assert_eq!(accounts::get(connection, id).await.unwrap(), Some(lifted));
+}
+
 async fn replacing_a_subscription_keeps_its_id_and_keys(store: Store) {
     with_tenants(&store, 1).await;
     let first = put(&store, &subscription(1)).await;
@@ -201,7 +230,7 @@ async fn replacing_a_subscription_keeps_its_id_and_keys(store: Store) {
         uri: "https://elsewhere.example/".into(),
         headers: vec![],
         event_types: vec![],
-        signing_keys: vec![SigningKey { secret: "whsec_other".into(), until: None }],
+        signing_keys: vec![SigningKey { secret: secrets::sealed("whsec_other"), until: None }],
         ..subscription(1)
     };
     let second = put(&store, &wanted).await;

@@ -53,7 +53,7 @@ const NOW: i64 = 1_772_443_800_000;
 const LEASE: Duration = Duration::from_secs(10);
 
 async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url, max_connections: 4 }).await.unwrap();
+    let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
     store.migrate().await.unwrap();
     store
 }

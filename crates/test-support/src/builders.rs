@@ -128,12 +128,12 @@ pub fn subscription(site: &str, account: AccountId, uri: impl Into<String>) -> S
         health: Health::Healthy,
         consent: Consent::Off,
         limits: EndpointLimits::default(),
-        signing_keys: vec![SigningKey { secret: SIGNING_SECRET.to_owned(), until: None }],
+        signing_keys: vec![SigningKey { secret: SIGNING_SECRET.into(), until: None }],
         revision: 1,
     }
 }
 
 /// A header of a subscription.
 pub fn header(name: &str, value: &str) -> SubscriptionHeader {
-    SubscriptionHeader { name: name.to_owned(), value: value.to_owned() }
+    SubscriptionHeader { name: name.to_owned(), value: value.into() }
 }

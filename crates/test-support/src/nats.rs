@@ -112,6 +112,11 @@ impl NatsServer {
         self.port
     }
 
+    /// Where its streams are.
+    pub fn store(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
     /// The process id, for measuring it.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -48,10 +48,21 @@ fn create(name: &str) -> String {
 /// If a statement fails.
 pub async fn execute(url: &str, sql: &str) {
     let (url, sql) = (url.to_owned(), sql.to_owned());
-    tokio::task::spawn_blocking(move || run(&url, &["-c", &sql])).await.expect("psql runs without panic");
+    tokio::task::spawn_blocking(move || drop(run(&url, &["-c", &sql]))).await.expect("psql runs without panic");
 }
 
-fn run(url: &str, arguments: &[&str]) {
+/// What a query gives in the database `url`: one value as text.
+///
+/// # Panics
+///
+/// If it fails.
+pub async fn query(url: &str, sql: &str) -> String {
+    let (url, sql) = (url.to_owned(), sql.to_owned());
+    let asked = tokio::task::spawn_blocking(move || run(&url, &["--tuples-only", "--no-align", "-c", &sql]));
+    asked.await.expect("psql runs without panic").trim().to_owned()
+}
+
+fn run(url: &str, arguments: &[&str]) -> String {
     let psql = psql();
     let output = Command::new(&psql)
         .args(["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname", url])
@@ -60,6 +71,7 @@ fn run(url: &str, arguments: &[&str]) {
         .output()
         .unwrap_or_else(|error| panic!("cannot run {}: {error}; run `make setup`", psql.display()));
     assert!(output.status.success(), "psql {arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn server() -> Server {

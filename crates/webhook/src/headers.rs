@@ -39,12 +39,15 @@ pub enum HeaderProblem {
     /// The value is longer than [`SUBSCRIPTION_HEADER_VALUE_BYTES_MAX`].
     #[error("must have at most {SUBSCRIPTION_HEADER_VALUE_BYTES_MAX} characters")]
     ValueTooLong,
+    /// The value is still sealed, see [`slipstream_core::sealing`].
+    #[error("the value is still sealed")]
+    Sealed,
 }
 
 impl HeaderProblem {
     /// Whether the value is at fault, and not the name or the list.
     pub const fn is_of_value(self) -> bool {
-        matches!(self, Self::BadValue | Self::ValueTooLong)
+        matches!(self, Self::BadValue | Self::ValueTooLong | Self::Sealed)
     }
 }
 
@@ -87,7 +90,7 @@ impl PreparedHeaders {
         for (index, header) in headers.iter().enumerate() {
             let mut fail = |problem| errors.push(HeaderError { index: Some(index), problem });
             let name = name(&header.name);
-            let value = value(&header.value);
+            let value = header.value.expose().map_err(|_| HeaderProblem::Sealed).and_then(value);
             match (&name, &value) {
                 (Ok(name), _) if prepared.iter().any(|(earlier, _)| earlier == name) => fail(HeaderProblem::Repeated),
                 (Err(problem), _) => fail(*problem),

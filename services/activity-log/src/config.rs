@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use slipstream_bus::BusConfig;
+use slipstream_service::auth::AuthConfig;
 use slipstream_service::config::{HttpConfig, OperatorConfig, TelemetryConfig, duration};
 use slipstream_store::DatabaseConfig;
 
@@ -22,6 +23,9 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// Who may ask.
     pub operator: OperatorConfig,
+    /// Whose tokens are taken besides API keys.
+    #[serde(default)]
+    pub auth: AuthConfig,
     /// How long records are kept.
     #[serde(default)]
     pub retention: RetentionConfig,

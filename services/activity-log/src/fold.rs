@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
-use slipstream_core::contract::{EndpointChange, EndpointChanged, Outcome, Outcomes, Routed, RoutedEvent};
+use slipstream_core::contract::{Audited, EndpointChange, EndpointChanged, Outcome, Outcomes, Routed, RoutedEvent};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -76,6 +76,10 @@ pub fn fold(batch: &mut Batch, subject: &str, payload: &[u8]) -> Result<(), Unre
                 // The gate ends each of its deliveries, and says so in an outcome of its own.
                 EndpointChange::Disabled(_) | EndpointChange::Degraded(_) | EndpointChange::Recovered => {}
             }
+        }
+        Some("audited") => {
+            let audited: Audited = serde_json::from_slice(payload).map_err(Unreadable::Payload)?;
+            batch.audited.push(audited);
         }
         _ => return Err(Unreadable::Subject),
     }

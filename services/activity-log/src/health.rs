@@ -1,8 +1,8 @@
 //! Endpoints that do nothing but fail are disabled (SPEC 4.4).
 //!
 //! The dispatcher finds after a few failures in a row that an endpoint is degraded, and since when, and the registry keeps
-//! that; it may have taken something since. Here is where days of attempts lie, so here it is judged whether it was nothing but failures. The finding goes to
-//! the registry as a message, like a 410; the registry makes it so.
+//! that; it may have taken something since. Here is where days of attempts lie, so here it is judged whether it was nothing
+//! but failures. The finding goes to the registry as a message, like a 410; the registry makes it so.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -91,7 +91,8 @@ impl Sweep {
             return Ok(false);
         }
         let change = EndpointChange::Disabled(DisabledReason::Failing);
-        let changed = EndpointChanged { subscription: subscription.id, at: now, change };
+        let revision = Some(subscription.revision);
+        let changed = EndpointChanged { subscription: subscription.id, at: now, change, revision };
         let payload = serde_json::to_vec(&changed).expect("ids, times and names serialise");
         let message = Outgoing::new(subject::endpoint(subscription.surface, subscription.id), payload.into())
             // Every replica finds the same.

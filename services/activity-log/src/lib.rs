@@ -14,14 +14,17 @@
 //! | events that wait: list, move, cancel | `scheduled` |
 //! | forgetting | `retention` |
 //! | delivering again | `replay` |
+//! | credentials, quotas, idempotency and the audit around the routes | `entrance` |
 //! | `/admin/v1/deliveries`, `/dead-letters`, `/events`, `/replays`, `/explain` | `api` |
 
 mod api;
 mod config;
 mod database;
+mod entrance;
 mod exhausted;
 pub mod fold;
 mod health;
+mod openapi;
 mod recorder;
 mod replay;
 mod retention;
@@ -29,23 +32,27 @@ mod scheduled;
 mod seen;
 
 use anyhow::Context as _;
-use axum::Router;
 use slipstream_bus::{Bus, ConsumerName, StreamName};
-use slipstream_service::auth::operator_only;
-use slipstream_service::{Context, Directory, lifecycle};
+use slipstream_service::access::Routers;
+use slipstream_service::auth::Guards;
+use slipstream_service::auth::token::Verifier;
+use slipstream_service::{Context, Directory, idempotency, lifecycle};
 use slipstream_store::Store;
 
 pub use self::config::{Config, HealthConfig, RetentionConfig};
+use self::entrance::Entrance;
 use self::exhausted::Exhausted;
 use self::health::Sweep;
+pub use self::openapi::documents;
 use self::recorder::Recorder;
 use self::replay::Replayer;
 
 /// Starts the service in `ctx`: connects, brings the tables up to date, spawns its loops, returns its routes.
 ///
 /// # Errors
-/// When the bus or the database does not answer now; later outages heal by themselves.
-pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
+/// When the bus or the database does not answer now (later outages heal by themselves), or settings cannot be used.
+pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
+    ctx.describe(documents());
     let store = Store::connect(&config.database).await.context("cannot open the database (database.url)")?;
     store.migrate().await.context("cannot bring the tables up to date")?;
     let bus = Bus::connect(&config.bus).await.context("cannot connect to the bus (bus.url)")?;
@@ -67,12 +74,17 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
         outcomes: bus.publisher(StreamName::Outcomes),
     };
     ctx.spawn("activity-log.health", health::run(sweep, ctx.stop.clone()));
-    let scheduled = scheduled::router(&bus, store.clone(), directory.clone(), config.http.body_timeout);
-    let reconcile = api::reconcile::router(store.clone(), bus.clone(), config.retention);
+    let verifier = Verifier::start(&config.auth.issuers, ctx).context("auth.issuers")?;
+    let guards = Guards::new(directory.clone()).with_tokens(verifier).with_operator(&config.operator);
+    ctx.spawn("activity-log.idempotency", idempotency::forget_old(store.clone(), ctx.stop.clone()));
+    let entrance = Entrance::new(guards.clone(), ctx.quotas.clone(), store.clone(), &bus, &config.http);
+    let scheduled = scheduled::routes(&entrance, &bus, store.clone(), config.http.body_timeout)?;
+    let reconcile = api::reconcile::routes(&guards, store.clone(), bus.clone(), config.retention)?;
+    let statistics = api::statistics::routes(&guards, store.clone(), directory.clone())?;
     let replayer = Replayer::new(store.clone(), bus, directory, config.http.body_timeout);
     ctx.spawn("activity-log.replays", replay::run(replayer.clone(), config.retention.records, ctx.stop.clone()));
-    let operator = api::router(store).merge(reconcile).merge(api::acting(replayer));
-    Ok(operator_only(operator, &config.operator).merge(scheduled))
+    let asked = api::routes(&entrance, store)?.merge(reconcile).merge(statistics);
+    Ok(asked.merge(api::acting(&entrance, replayer)?).merge(scheduled))
 }
 
 /// Runs the service as a process of its own, until a signal stops it.

@@ -24,31 +24,34 @@ mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router};
 use slipstream_bus::Bus;
-use slipstream_core::config::{AccountKind, Permission};
+use slipstream_core::config::AccountKind;
 use slipstream_core::ids::{AccountId, EventKey};
 use slipstream_core::lane::Visibility;
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
-use slipstream_service::auth::{UnknownSite, authorize};
+use slipstream_service::access::{RouteError, Routers};
+use slipstream_service::auth::AtSite;
 use slipstream_service::http::read_body;
 use slipstream_service::list::Pairs;
-use slipstream_service::{ApiError, Directory, clock};
+use slipstream_service::openapi::{Conflict, NotFound, Paging};
+use slipstream_service::{ApiError, clock};
 use slipstream_store::Store;
 use slipstream_store::activity::held;
+use utoipa::{IntoParams, OpenApi};
 
-use self::parameters::ListParameters;
-use self::patch::Patch;
+use self::parameters::{ListParameters, ScheduledFilter};
+use self::patch::{NewTimes, Patch};
 use self::view::{ScheduledPage, ScheduledView};
 use self::waiting::{Change, Waiting};
 use crate::database::ask;
+use crate::entrance::Entrance;
 
 /// Bytes of a body that moves an event: two times and what a client adds.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -57,23 +60,46 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 struct Shared {
     store: Store,
-    directory: Directory,
     waiting: Waiting,
     body_timeout: Duration,
 }
 
 type SharedState = Arc<Shared>;
 
-/// The routes, under their own path and again under the public base path (SPEC 1.1). All need an account with the
-/// permission `Events.Publish`.
-pub(crate) fn router(bus: &Bus, store: Store, directory: Directory, body_timeout: Duration) -> Router {
+/// The routes. A caller with a quota pays a token for each request.
+pub(crate) fn routes(
+    entrance: &Entrance,
+    bus: &Bus,
+    store: Store,
+    body_timeout: Duration,
+) -> Result<Routers, RouteError> {
     let waiting = Waiting::new(bus, store.clone());
-    let sites = Router::new()
-        .route("/sites/{site}/events/scheduled", get(list))
-        .route("/sites/{site}/events/scheduled/{key}", get(one).patch(reschedule).delete(cancel))
-        .route("/sites/{site}/events/scheduled/{key}/deliver-now", post(deliver_now))
-        .with_state(Arc::new(Shared { store, directory, waiting, body_timeout }));
-    Router::new().merge(sites.clone()).nest("/api/v1", sites)
+    entrance
+        .routes()
+        .add(Method::GET, "/sites/{site}/events/scheduled", list)
+        .add(Method::GET, "/sites/{site}/events/scheduled/{key}", one)
+        .add(Method::PATCH, "/sites/{site}/events/scheduled/{key}", reschedule)
+        .add(Method::DELETE, "/sites/{site}/events/scheduled/{key}", cancel)
+        .add(Method::POST, "/sites/{site}/events/scheduled/{key}/deliver-now", deliver_now)
+        .with_state(Arc::new(Shared { store, waiting, body_timeout }))
+}
+
+/// The operations, in the order of the routes.
+#[derive(OpenApi)]
+#[openapi(paths(list, one, reschedule, cancel, deliver_now))]
+pub(crate) struct Operations;
+
+/// What a path names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "documents take its fields' names and rules; the guard and `check` read the path")]
+struct ScheduledEvent {
+    /// The site.
+    #[param(inline)]
+    site: Slug,
+    /// The event's key.
+    #[param(inline)]
+    key: EventKey,
 }
 
 /// Who asks, and for which site: checked.
@@ -83,85 +109,117 @@ struct Caller {
     kind: AccountKind,
 }
 
-impl Caller {
-    fn check(state: &Shared, headers: &HeaderMap, site: &str) -> Result<Self, Problem> {
-        let snapshot = state.directory.load();
-        let (site, account) = authorize(&snapshot, headers, site, Permission::EventsPublish, UnknownSite::Forbidden)?;
-        Ok(Self { site: site.slug.clone(), account: account.id, kind: account.kind })
+impl From<AtSite> for Caller {
+    fn from(at: AtSite) -> Self {
+        Self { site: at.site.slug.clone(), account: at.principal.account_id(), kind: at.principal.kind() }
     }
+}
 
+impl Caller {
     /// Whether it may see an event of this visibility and publisher.
     fn may_see(&self, visibility: Visibility, published_by: Option<AccountId>) -> bool {
         self.kind == AccountKind::Internal || visibility == Visibility::Public || published_by == Some(self.account)
     }
 }
 
-/// A path's site and key; what cannot be decoded is neither, and is refused as such, after the credential.
+/// A path's site and key. What cannot be decoded is no key.
 type SiteAndKey = Result<Path<(String, String)>, PathRejection>;
 
-fn check(state: &Shared, headers: &HeaderMap, path: &SiteAndKey) -> Result<(Caller, EventKey), Problem> {
-    let (site, key) = path.as_ref().map_or(("", ""), |Path((site, key))| (site, key));
-    let caller = Caller::check(state, headers, site)?;
-    let key = key.parse().map_err(|_| nothing_waits())?;
-    Ok((caller, key))
+fn check(at: AtSite, path: &SiteAndKey) -> Result<(Caller, EventKey), Problem> {
+    let key = path.as_ref().map_or("", |Path((_, key))| key);
+    Ok((Caller::from(at), key.parse().map_err(|_| nothing_waits())?))
 }
 
 fn nothing_waits() -> Problem {
     Problem::new(ProblemKind::NotFound, "no event of this site is scheduled under this key")
 }
 
+#[utoipa::path(
+    get,
+    path = "/sites/{site}/events/scheduled",
+    tag = "Events",
+    operation_id = "listScheduledEvents",
+    summary = "List events that wait for their time, the next one in front",
+    params(("site" = inline(Slug), Path, description = "The site"), Paging, ScheduledFilter),
+    responses((status = 200, description = "A page of them.", body = ScheduledPage))
+)]
 async fn list(
     State(state): State<SharedState>,
-    path: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
+    at: AtSite,
     Query(pairs): Query<Pairs>,
 ) -> Result<Json<ScheduledPage>, ApiError> {
-    let caller = Caller::check(&state, &headers, path.as_ref().map_or("", |Path(site)| site))?;
+    let caller = Caller::from(at);
     let ListParameters { mut filter, limit, after } = ListParameters::parse(pairs, caller.site.clone())?;
     filter.visible_to = (caller.kind == AccountKind::External).then_some(caller.account);
     let page = ask(held(state.store.connection(), &filter, limit, after)).await?;
     Ok(Json(page.into()))
 }
 
-async fn one(
-    State(state): State<SharedState>,
-    path: SiteAndKey,
-    headers: HeaderMap,
-) -> Result<Json<ScheduledView>, ApiError> {
-    let (caller, key) = check(&state, &headers, &path)?;
+#[utoipa::path(
+    get,
+    path = "/sites/{site}/events/scheduled/{key}",
+    tag = "Events",
+    operation_id = "getScheduledEvent",
+    summary = "Get an event that waits for its time",
+    params(ScheduledEvent),
+    responses((status = 200, description = "It, without its data.", body = ScheduledView), NotFound)
+)]
+async fn one(State(state): State<SharedState>, at: AtSite, path: SiteAndKey) -> Result<Json<ScheduledView>, ApiError> {
+    let (caller, key) = check(at, &path)?;
     let found = state.waiting.find(&caller, &key).await?;
     Ok(Json(found.ok_or_else(nothing_waits)?.into()))
 }
 
+#[utoipa::path(
+    patch,
+    path = "/sites/{site}/events/scheduled/{key}",
+    tag = "Events",
+    operation_id = "moveScheduledEvent",
+    summary = "Change the times of an event that waits",
+    params(ScheduledEvent),
+    request_body(content((NewTimes = "application/merge-patch+json"), (NewTimes = "application/json"))),
+    responses((status = 200, description = "The event as it is now.", body = ScheduledView), NotFound, Conflict)
+)]
 async fn reschedule(
     State(state): State<SharedState>,
+    at: AtSite,
     path: SiteAndKey,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<ScheduledView>, ApiError> {
-    let (caller, key) = check(&state, &headers, &path)?;
+    let (caller, key) = check(at, &path)?;
     patch::check_content_type(&headers)?;
     let body = read_body(&headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
     let patch = Patch::read(&body, clock::now())?;
     Ok(Json(state.waiting.change(&caller, &key, Change::Times(patch)).await?.into()))
 }
 
-async fn cancel(
-    State(state): State<SharedState>,
-    path: SiteAndKey,
-    headers: HeaderMap,
-) -> Result<StatusCode, ApiError> {
-    let (caller, key) = check(&state, &headers, &path)?;
+#[utoipa::path(
+    delete,
+    path = "/sites/{site}/events/scheduled/{key}",
+    tag = "Events",
+    operation_id = "cancelScheduledEvent",
+    summary = "Cancel an event that waits; nobody receives it",
+    params(ScheduledEvent),
+    responses((status = 204, description = "It is cancelled."), NotFound, Conflict)
+)]
+async fn cancel(State(state): State<SharedState>, at: AtSite, path: SiteAndKey) -> Result<StatusCode, ApiError> {
+    let (caller, key) = check(at, &path)?;
     state.waiting.change(&caller, &key, Change::Cancel).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn deliver_now(
-    State(state): State<SharedState>,
-    path: SiteAndKey,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let (caller, key) = check(&state, &headers, &path)?;
+#[utoipa::path(
+    post,
+    path = "/sites/{site}/events/scheduled/{key}/deliver-now",
+    tag = "Events",
+    operation_id = "deliverScheduledEvent",
+    summary = "Let an event that waits come due now",
+    params(ScheduledEvent),
+    responses((status = 202, description = "The event as it is now.", body = ScheduledView), NotFound, Conflict)
+)]
+async fn deliver_now(State(state): State<SharedState>, at: AtSite, path: SiteAndKey) -> Result<Response, ApiError> {
+    let (caller, key) = check(at, &path)?;
     let event = state.waiting.change(&caller, &key, Change::DeliverNow).await?;
     Ok((StatusCode::ACCEPTED, Json(ScheduledView::from(event))).into_response())
 }

@@ -22,13 +22,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use axum::Router;
 use serde::Deserialize;
 use slipstream_bus::{Bus, BusConfig, ConsumerName, StreamName};
 use slipstream_core::lane::Lane;
 use slipstream_core::retry::RetrySchedule;
-use slipstream_service::config::{HttpConfig, TelemetryConfig};
-use slipstream_service::{Context, Directory};
+use slipstream_service::access::Routers;
+use slipstream_service::config::{HttpConfig, SecretsConfig, TelemetryConfig};
+use slipstream_service::{Context, Directory, Vault};
 use slipstream_webhook::AddressPolicy;
 
 /// Everything the dispatcher can be told.
@@ -39,6 +39,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The bus.
     pub bus: BusConfig,
+    /// The master key, which opens the keys that sign and the headers that are sent. Required.
+    pub secrets: SecretsConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
     /// Which addresses may be called.
@@ -85,9 +87,10 @@ impl DeliveryConfig {
 ///
 /// # Errors
 /// If the bus cannot be used.
-pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
+pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
+    let vault = Vault::open(&config.secrets)?;
     let bus = Bus::connect(&config.bus).await.context("the dispatcher cannot use the bus")?;
-    let directory = Directory::watch(&bus, ctx).await?;
+    let directory = Directory::watch_and_open(&bus, &vault, ctx).await?;
     slipstream_service::watch_bus(ctx, "dispatcher.bus", &bus);
     let storage = housekeeping::start(&bus, ctx);
     let outcomes = bus.publisher(StreamName::Outcomes);
@@ -104,7 +107,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
     }
     hold::start(&bus, &outcomes, storage, ctx).await?;
     deliver::start(&config, &bus, directory, &outcomes, ctx).await?;
-    Ok(Router::new())
+    Ok(Routers::default())
 }
 
 /// Runs the dispatcher as a process of its own until it is told to stop.

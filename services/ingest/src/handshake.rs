@@ -1,17 +1,13 @@
 //! S2: answer a sender that asks whether it may deliver here (SPEC 5.3, 3.7).
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use slipstream_core::config::Permission;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_service::ApiError;
-use slipstream_service::auth::{UnknownSite, authorize};
+use slipstream_service::auth::AtSite;
 
-use crate::SharedState;
-use crate::publish::slug_text;
+use crate::openapi::SiteInPath;
 
 const REQUEST_ORIGIN: HeaderName = HeaderName::from_static("webhook-request-origin");
 const REQUEST_RATE: HeaderName = HeaderName::from_static("webhook-request-rate");
@@ -22,20 +18,35 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
 ///
 /// The rate granted is the smaller of what was asked and what the account's quota lets through in a minute.
 /// A callback is not used: the answer is known at once.
-pub(crate) async fn validate(
-    State(state): State<SharedState>,
-    slug: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let snapshot = state.directory.load();
-    let (_, account) =
-        authorize(&snapshot, &headers, slug_text(&slug), Permission::EventsPublish, UnknownSite::Forbidden)?;
+#[utoipa::path(
+    options,
+    path = "/sites/{site}/events",
+    tag = "Events",
+    operation_id = "validateSender",
+    summary = "Ask whether events may be sent here, as CloudEvents webhooks do",
+    description = "The rate granted is the smaller of what was asked for and what the quota lets through in a minute.",
+    params(
+        SiteInPath,
+        ("webhook-request-origin" = Option<String>, Header, description = "Who wants to send", example = "post.example"),
+        ("webhook-request-rate" = Option<i32>, Header, description = "How many requests per minute", minimum = 1),
+    ),
+    responses((
+        status = 204,
+        description = "They may.",
+        headers(
+            ("Allow" = String, description = "The methods of this path"),
+            ("WebHook-Allowed-Origin" = String, description = "The origin that asked, if one did"),
+            ("WebHook-Allowed-Rate" = String, description = "Requests per minute, or `*` for any number, if an origin asked"),
+        )
+    ))
+)]
+pub(crate) async fn validate(at: AtSite, headers: HeaderMap) -> Result<Response, ApiError> {
     let requested = requested_rate(&headers)?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     let answered = response.headers_mut();
     answered.insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     if let Some(origin) = headers.get(REQUEST_ORIGIN) {
-        let quota = account.quota.map(|quota| u64::from(quota.tokens_per_second) * 60);
+        let quota = at.principal.quota().map(|quota| u64::from(quota.tokens_per_second) * 60);
         answered.insert(ALLOWED_ORIGIN, origin.clone());
         answered.insert(ALLOWED_RATE, allowed_rate(requested, quota));
     }

@@ -5,6 +5,7 @@
 //! bucket and lie in memory.
 
 mod handshake;
+mod openapi;
 mod outlet;
 mod publish;
 mod repeat;
@@ -12,13 +13,17 @@ mod repeat;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Router;
-use axum::routing::post;
+use http::Method;
 use serde::Deserialize;
 use slipstream_bus::{Bus, BusConfig};
+use slipstream_service::access::{RouteError, Routers, Routes};
+use slipstream_service::auth::token::Verifier;
+use slipstream_service::auth::{AuthConfig, Guards};
 use slipstream_service::config::{HttpConfig, TelemetryConfig};
+use slipstream_service::quota::Quotas;
 use slipstream_service::{Context, Directory};
 
+pub use crate::openapi::documents;
 use crate::outlet::Outlet;
 
 /// Everything ingest can be told.
@@ -29,6 +34,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The bus.
     pub bus: BusConfig,
+    /// Whose tokens are taken besides API keys.
+    pub auth: AuthConfig,
     /// Logs and traces.
     pub telemetry: TelemetryConfig,
 }
@@ -36,7 +43,7 @@ pub struct Config {
 /// What every request needs.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) directory: Directory,
+    pub(crate) quotas: Quotas,
     pub(crate) outlet: Outlet,
     pub(crate) body_timeout: std::time::Duration,
 }
@@ -46,21 +53,26 @@ pub(crate) type SharedState = Arc<State>;
 /// Connects to the bus, waits for the first sight of the configuration, and returns the routes.
 ///
 /// # Errors
-/// If the bus cannot be used.
-pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
+/// If the bus cannot be used, or the settings of an issuer.
+pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
+    ctx.describe(documents());
     let bus = Bus::connect(&config.bus).await.context("ingest cannot use the bus")?;
     let directory = Directory::watch(&bus, ctx).await?;
     slipstream_service::watch_bus(ctx, "ingest.bus", &bus);
     let outlet = Outlet::new(&bus, config.bus.publish_deadline_ms);
-    Ok(router(Arc::new(State { directory, outlet, body_timeout: config.http.body_timeout })))
+    let verifier = Verifier::start(&config.auth.issuers, ctx).context("auth.issuers")?;
+    let guards = Guards::new(directory).with_tokens(verifier);
+    let state = State { quotas: ctx.quotas.clone(), outlet, body_timeout: config.http.body_timeout };
+    Ok(routes(&guards, Arc::new(state))?)
 }
 
-/// The routes, under their own path and again under the public base path (SPEC 1.1).
-fn router(state: SharedState) -> Router {
-    let sites = Router::new()
-        .route("/sites/{slug}/events", post(publish::publish).options(handshake::validate))
-        .with_state(state);
-    Router::new().merge(sites.clone()).nest("/api/v1", sites)
+fn routes(guards: &Guards, state: SharedState) -> Result<Routers, RouteError> {
+    Routes::new(guards)
+        .add(Method::POST, "/sites/{site}/events", publish::publish)
+        // Publishing pays by event, and does it by itself.
+        .around(Arc::new(state.quotas.clone()))
+        .add(Method::OPTIONS, "/sites/{site}/events", handshake::validate)
+        .with_state(state)
 }
 
 /// Runs ingest as a process of its own until it is told to stop.

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use metrics::counter;
 use slipstream_bus::{Ack, Bus, Outgoing, PublishError, StreamName, subject};
-use slipstream_core::config::{Account, Site};
+use slipstream_core::config::Site;
 use slipstream_core::contract::Meta;
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slipstream::Accepted;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_core::trace::TraceContext;
+use slipstream_service::auth::Principal;
 use slipstream_service::{ApiError, clock, names};
 
 use crate::repeat::Repeats;
@@ -20,7 +21,7 @@ const UNCONFIRMED: &str = "event storage did not confirm in time; repeating the 
 /// Who publishes, where, and in which trace.
 pub(crate) struct Publisher<'a> {
     pub(crate) site: &'a Site,
-    pub(crate) account: &'a Account,
+    pub(crate) principal: &'a Principal,
     pub(crate) trace: TraceContext,
 }
 
@@ -128,12 +129,12 @@ fn route(publisher: &Publisher<'_>, event: Accepted, now: Timestamp) -> Route {
             .in_scope(|| ());
             return Route::TelemetryOnly;
         }
-        Visibility::WorkQueue => subject::queue(publisher.account.id, lane, &event_type),
+        Visibility::WorkQueue => subject::queue(publisher.principal.account_id(), lane, &event_type),
         Visibility::Internal | Visibility::Public => subject::event(visibility, lane, site, &event_type),
     };
     let is_ahead = intended_at.is_some_and(|intended_at| intended_at > now);
     // Whoever published it may change it while it is held; nobody needs to know of any other.
-    let published_by = is_ahead.then_some(publisher.account.id);
+    let published_by = is_ahead.then_some(publisher.principal.account_id());
     let meta = Meta { expires_at, intended_at, published_by, ..Meta::new(site.clone(), now) };
     let message =
         |subject| Outgoing::new(subject, body.into()).id(key.as_str()).meta(&meta).trace(Some(publisher.trace));

@@ -1,48 +1,73 @@
 //! S1: publish events (SPEC 5.2).
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
-use slipstream_core::config::{Permission, Site};
+use slipstream_core::config::Site;
 use slipstream_core::event::http::{BinaryError, Mode, mode, parse_binary};
 use slipstream_core::event::{Event, json};
 use slipstream_core::limits::BODY_BYTES_MAX;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slipstream::{Accepted, accept, accept_batch};
-use slipstream_service::auth::{UnknownSite, authorize};
+use slipstream_core::trace::TraceContext;
+use slipstream_service::auth::AtSite;
 use slipstream_service::http::read_body;
+use slipstream_service::quota::{Meter, Policy};
 use slipstream_service::{ApiError, RequestTrace};
 
 use crate::SharedState;
+use crate::openapi::{self, Batch, BinaryMode, CloudEvent, SiteInPath};
 use crate::outlet::Publisher;
 
-/// `POST /sites/{slug}/events`: 204 when every event of the request is stored, or was already (N1, N15).
+/// `POST /sites/{site}/events`: 204 when every event of the request is stored, or was already (N1, N15).
+///
+/// A caller with a quota pays a token before its body is read and another for each further event (SPEC 2.4).
+#[utoipa::path(
+    post,
+    path = "/sites/{site}/events",
+    tag = "Events",
+    operation_id = "publishEvents",
+    summary = "Publish one event, or a batch",
+    description = "All events of the request are taken, or none. In binary mode the attributes are `ce-` headers, and the body \
+                   is the data of any type. A caller with a quota pays a token per event.",
+    params(SiteInPath, BinaryMode),
+    request_body(content(
+        (CloudEvent = "application/cloudevents+json", example = json!(openapi::example())),
+        (Batch = "application/cloudevents-batch+json", example = json!([openapi::example()])),
+        (serde_json::Value = "application/json"),
+        (Vec<u8> = "application/octet-stream"),
+    )),
+    responses((status = 204, description = "Every event is stored, or was already."))
+)]
 pub(crate) async fn publish(
     State(state): State<SharedState>,
-    slug: Result<Path<String>, PathRejection>,
+    at: AtSite,
     RequestTrace(trace): RequestTrace,
     request: Request,
+) -> Response {
+    let meter = Meter::new(&state.quotas, &at.principal, Policy::Publish);
+    meter.around(store(&state, &at, trace, request, &meter)).await
+}
+
+async fn store(
+    state: &crate::State,
+    at: &AtSite,
+    trace: TraceContext,
+    request: Request,
+    meter: &Meter,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let snapshot = state.directory.snapshot();
-    let (site, account) =
-        authorize(&snapshot, &parts.headers, slug_text(&slug), Permission::EventsPublish, UnknownSite::Forbidden)?;
-    let publisher = Publisher { site: &site, account: &account, trace };
+    let publisher = Publisher { site: &at.site, principal: &at.principal, trace };
     let mode = content_mode(&parts.headers)?;
     let body = read_body(&parts.headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
     let events = read_events(mode, &parts, &body, &publisher)?;
+    meter.take_events(events.len())?;
     state.outlet.publish(&publisher, events).await?;
     // Not earlier: while the bus is away, the events of waiting requests stay within the budget of their bodies (N9).
     drop(body);
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// The slug's text. What cannot be decoded is no slug either, and is refused as such, after the credential.
-pub(crate) fn slug_text(slug: &Result<Path<String>, PathRejection>) -> &str {
-    slug.as_ref().map_or("", |Path(slug)| slug)
 }
 
 /// Which of the three content modes the request is in (SPEC 3.4).
@@ -62,13 +87,13 @@ fn content_mode(headers: &HeaderMap) -> Result<Mode, Problem> {
 
 /// Reads and judges what the request holds: all of its events, or none.
 fn read_events(mode: Mode, parts: &Parts, body: &[u8], publisher: &Publisher<'_>) -> Result<Vec<Accepted>, Problem> {
-    let one = |event: Event, site: &Site| Ok(vec![accept(event, site, publisher.account.kind)?]);
+    let one = |event: Event, site: &Site| Ok(vec![accept(event, site, publisher.principal.kind())?]);
     match mode {
         Mode::Structured => one(json::parse(body).map_err(invalid)?, publisher.site),
         Mode::Binary => one(read_binary(parts, body)?, publisher.site),
         Mode::Batched => {
             let events = json::parse_batch(body).map_err(invalid)?;
-            Ok(accept_batch(events, publisher.site, publisher.account.kind)?)
+            Ok(accept_batch(events, publisher.site, publisher.principal.kind())?)
         }
     }
 }

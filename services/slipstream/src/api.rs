@@ -12,6 +12,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use slipstream_core::event::{self, Event};
 
+use crate::credentials::Running;
+
 pub(crate) use self::operator::{Delivery, Explained, Why};
 
 /// How long an answer may take.
@@ -45,6 +47,8 @@ impl Mode {
 pub(crate) struct Api {
     http: reqwest::Client,
     base: String,
+    /// Where the operator API is, if that is known.
+    operator_base: Option<String>,
 }
 
 /// An event that waits for its time.
@@ -80,7 +84,15 @@ impl Api {
         let is_local = matches!(parsed.host_str(), Some("127.0.0.1" | "localhost" | "[::1]"));
         let builder = if is_local { builder.no_proxy() } else { builder };
         let http = builder.build().context("cannot make an HTTP client")?;
-        Ok(Self { http, base: url.trim_end_matches('/').to_owned() })
+        Ok(Self { http, base: url.trim_end_matches('/').to_owned(), operator_base: None })
+    }
+
+    /// Both APIs of a running system.
+    ///
+    /// # Errors
+    /// As [`Api::new`].
+    pub(crate) fn of(running: &Running) -> anyhow::Result<Self> {
+        Ok(Self { operator_base: Some(running.operator_url.clone()), ..Self::new(&running.url)? })
     }
 
     /// S1: publishes `events`: one in structured and binary mode, any number as a batch.

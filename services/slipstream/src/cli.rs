@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::environment::variable;
-use crate::{demo, listen, migrate, publish, up};
+use crate::{demo, listen, migrate, publish, rotate, up};
 
 /// CloudEvents in, signed webhooks out: durable, observable, yours.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Brings a database's tables up to date.
     Migrate(migrate::Arguments),
+    /// Puts another master key in the place of the one in the data directory.
+    RotateMasterKey(rotate::Arguments),
 }
 
 impl Cli {
@@ -38,12 +40,13 @@ impl Cli {
             Command::Listen(arguments) => listen::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Migrate(arguments) => migrate::run(arguments).await,
+            Command::RotateMasterKey(arguments) => rotate::run(arguments).await,
         }
     }
 }
 
 /// Where the data is; the same for `up` and for the commands that look for a running one.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DataDirArgument {
     /// Directory of all data. Default: $XDG_DATA_HOME/slipstream, or ~/.local/share/slipstream
     #[arg(long, env = "SLIPSTREAM_DATA_DIR", value_name = "DIR")]

@@ -1,5 +1,7 @@
 //! What one needs to know to talk to a running `slipstream up`, kept in the data directory for its owner's eyes only.
 
+pub(crate) mod master_key;
+
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -23,6 +25,8 @@ const TOKEN_BYTES: usize = 32;
 pub(crate) struct Running {
     /// `http://127.0.0.1:8080`, without a slash at the end.
     pub(crate) url: String,
+    /// Where the operator API is, likewise.
+    pub(crate) operator_url: String,
     /// The demo site.
     pub(crate) site: String,
     /// The demo account's key.
@@ -133,7 +137,13 @@ mod tests {
         let error = Running::require(root.path(), "wait").err().unwrap().to_string();
         assert!(error.contains("start one, or wait"), "{error}");
         let text = |name: &str| name.to_owned();
-        let running = Running { url: text("u"), site: text("s"), api_key: text("k"), operator_token: text("t") };
+        let running = Running {
+            url: text("u"),
+            operator_url: text("o"),
+            site: text("s"),
+            api_key: text("k"),
+            operator_token: text("t"),
+        };
         running.announce(&data).unwrap();
         assert_eq!(Running::require(root.path(), "wait").unwrap().api_key, "k");
         Running::withdraw(&data);

@@ -63,10 +63,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
     let data = DataDir::open(directory.path()).await?;
     let listen = (Ipv4Addr::LOCALHOST, 0).into();
-    let options = Options { listen, sync: arguments.sync, nats_url: None, settings };
+    let options = Options { listen, operator_listen: listen, sync: arguments.sync, nats_url: None, settings };
     let mut embedded = Embedded::start(data, options).await?;
     let facts = embedded.facts().clone();
     field("API", &facts.running.url);
+    field("operator API", &facts.running.operator_url);
     field("broker", format_args!("{}, sync {}", facts.nats_url, facts.sync));
     field("data", directory.path().display());
     field("started in", format_args!("{:.2} s", facts.started_in.as_secs_f64()));

@@ -1,7 +1,7 @@
-//! Everything in one process: the broker, the four services, one port (DESIGN 6).
+//! Everything in one process: the broker, the four services, two ports (DESIGN 6).
 //!
 //! The services are the same libraries that run apart in production. Here they share one [`Context`]: one stop, one
-//! readiness, one port. The order of things: the port is bound, the broker answers, the database is seeded, the
+//! readiness, one port for everybody and one for operators. The order of things: the ports are bound, the broker answers, the database is seeded, the
 //! services start; and at the end the services drain, and only then the broker stops, since they lean on it.
 
 mod services;
@@ -11,14 +11,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use slipstream_service::{Context, lifecycle};
+use slipstream_service::Context;
+use slipstream_service::lifecycle::Listeners;
 use slipstream_store::{DatabaseConfig, Store};
-use slipstream_subscription_registry::{DemoCredentials, seed_demo};
+use slipstream_subscription_registry::{DemoCredentials, check_master_key, has_data_keys, seed_demo};
 use tokio::task::JoinHandle;
 
 use self::services::Parts;
 use crate::broker::{Broker, BrokerOptions, Sync};
-use crate::credentials::{self, Running};
+use crate::credentials::{self, Running, master_key};
 use crate::data_dir::DataDir;
 use crate::settings::Settings;
 
@@ -32,8 +33,10 @@ const ABANDON_WITHIN: Duration = Duration::from_secs(2);
 /// What is to be started.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
-    /// Where to listen; port 0 for any.
+    /// Where to listen for everybody; port 0 for any.
     pub(crate) listen: SocketAddr,
+    /// Where to listen for operators; likewise.
+    pub(crate) operator_listen: SocketAddr,
     /// When the broker writes to disk.
     pub(crate) sync: Sync,
     /// A server that runs already, in place of the embedded one.
@@ -82,7 +85,7 @@ impl Embedded {
             () = ctx.stop.cancelled() => Err(anyhow::anyhow!("interrupted while starting")),
             started = start(&data, &options, &ctx, &mut broker) => started,
         };
-        let (address, demo, operator_token, serving) = match started {
+        let Started { addresses, demo, operator_token, serving } = match started {
             Ok(started) => started,
             Err(error) => {
                 abandon(&ctx, broker).await;
@@ -90,7 +93,8 @@ impl Embedded {
             }
         };
         let running = Running {
-            url: format!("http://{address}"),
+            url: format!("http://{}", addresses.public),
+            operator_url: format!("http://{}", addresses.operator),
             site: demo.site.to_string(),
             api_key: demo.api_key,
             operator_token,
@@ -153,7 +157,7 @@ impl Embedded {
 
     async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
         let health = self.ctx.health.clone();
-        let url = self.facts.running.url.clone();
+        let url = self.facts.running.operator_url.clone();
         let ready = async {
             let waiting = async {
                 while !health.is_ready() {
@@ -167,7 +171,18 @@ impl Embedded {
     }
 }
 
-type Started = (SocketAddr, DemoCredentials, String, JoinHandle<anyhow::Result<()>>);
+/// Where the two listeners are.
+struct Addresses {
+    public: SocketAddr,
+    operator: SocketAddr,
+}
+
+struct Started {
+    addresses: Addresses,
+    demo: DemoCredentials,
+    operator_token: String,
+    serving: JoinHandle<anyhow::Result<()>>,
+}
 
 async fn start(
     data: &DataDir,
@@ -176,14 +191,21 @@ async fn start(
     broker: &mut Option<Broker>,
 ) -> anyhow::Result<Started> {
     let mut http = options.settings.http.clone();
-    http.listen = options.listen;
+    (http.listen, http.operator_listen) = (options.listen, options.operator_listen);
     // First of all: a port that is taken should cost nothing.
-    let listener = lifecycle::bind(&http).await?;
-    let address = listener.local_addr().context("a bound socket has an address")?;
+    let listeners = Listeners::bind(&http).await?;
+    let public = listeners.public_address().context("both are bound")?;
+    let addresses = Addresses { public, operator: listeners.operator_address() };
     let operator_token = credentials::operator_token(data)?;
     let registry = sqlite(data, "registry.db");
+    let store = Store::connect(&registry).await.context("cannot open the database")?;
+    let secrets = match &options.settings.secrets {
+        set if set.master_key_file.is_some() => set.clone(),
+        _ => master_key::find_or_make(data, has_data_keys(&store).await?)?,
+    };
+    // Before anything is written.
+    check_master_key(&store, &secrets).await?;
     let seed = async {
-        let store = Store::connect(&registry).await.context("cannot open the database")?;
         store.migrate().await.context("cannot bring the tables up to date")?;
         seed_demo(&store, &data.file("demo-account.json")).await.context("cannot make the demo account")
     };
@@ -201,7 +223,7 @@ async fn start(
     let parts = Parts {
         http: http.clone(),
         bus: slipstream_bus::BusConfig {
-            url: nats_url,
+            url: nats_url.into(),
             sync: options.sync.to_string(),
             stream_max_bytes: options.settings.broker.stream_max_bytes,
             ..slipstream_bus::BusConfig::default()
@@ -209,22 +231,22 @@ async fn start(
         registry_database: registry,
         activity_database: sqlite(data, "activity.db"),
         operator_token: operator_token.clone(),
-        address,
-        settings: options.settings.clone(),
+        address: public,
+        settings: Settings { secrets, ..options.settings.clone() },
     };
     // Boxed: four starts in one are large.
-    let router = Box::pin(parts.start(ctx)).await?;
+    let routers = Box::pin(parts.start(ctx)).await?;
     let ctx = ctx.clone();
-    let serving = tokio::spawn(async move { ctx.serve(listener, router, &http).await });
-    Ok((address, demo, operator_token, serving))
+    let serving = tokio::spawn(async move { ctx.serve(listeners, routers, &http).await });
+    Ok(Started { addresses, demo, operator_token, serving })
 }
 
 /// A SQLite database in the data directory.
-fn sqlite(data: &DataDir, name: &str) -> DatabaseConfig {
+pub(crate) fn sqlite(data: &DataDir, name: &str) -> DatabaseConfig {
     // In a URL, `%`, `?` and `#` in a path would mean something else.
     let path = data.file(name).display().to_string();
     let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    DatabaseConfig { url: format!("sqlite://{path}?mode=rwc"), ..DatabaseConfig::default() }
+    DatabaseConfig { url: format!("sqlite://{path}?mode=rwc").into(), ..DatabaseConfig::default() }
 }
 
 /// Keeps the broker alive, if there is one of ours.

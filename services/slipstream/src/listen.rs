@@ -57,7 +57,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.subscribe {
         let root = arguments.data_dir.path()?;
         let running = Running::require(&root, "leave --subscribe away and give --secret")?;
-        let api = Api::new(&running.url)?;
+        let api = Api::of(&running)?;
         api.subscribe(&running.site, &running.api_key, &url).await?;
         keys.extend(api.signing_keys(&running.operator_token, &running.site, &url).await?);
         say(format_args!("Subscribed to the letters of site {} at {}.", running.site, running.url));

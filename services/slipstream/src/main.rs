@@ -14,6 +14,7 @@ mod listen;
 mod migrate;
 mod publish;
 mod receiver;
+mod rotate;
 mod settings;
 mod up;
 

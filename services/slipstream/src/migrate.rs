@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
 
 /// Migrates and says which migrations that were. A repeat does nothing.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let config = DatabaseConfig { url: arguments.database_url, ..DatabaseConfig::default() };
+    let config = DatabaseConfig { url: arguments.database_url.into(), ..DatabaseConfig::default() };
     let store = Store::connect(&config).await.context("cannot open the database")?;
     let read = "cannot read which migrations the database has";
     let before = store.applied_migrations().await.context(read)?;

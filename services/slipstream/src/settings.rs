@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use slipstream_activity_log::HealthConfig;
 use slipstream_dispatcher::DeliveryConfig;
-use slipstream_service::config::{HttpConfig, TelemetryConfig};
+use slipstream_service::auth::AuthConfig;
+use slipstream_service::config::{HttpConfig, SecretsConfig, TelemetryConfig};
 use slipstream_subscription_registry::{HandshakeConfig, SigningConfig};
 use slipstream_webhook::AddressPolicy;
 
@@ -14,9 +15,13 @@ use slipstream_webhook::AddressPolicy;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// The listener and its limits. Here a stop does not wait for load balancers (`drain_min` is zero unless set to
+    /// The listeners and their limits. Here a stop does not wait for load balancers (`drain_min` is zero unless set to
     /// another value than its usual default), and one address may hold all connections: everybody is on loopback.
     pub(crate) http: HttpConfig,
+    /// Whose tokens are taken besides API keys.
+    pub(crate) auth: AuthConfig,
+    /// The master key. Default: `master.key` in the data directory, made at the first start.
+    pub(crate) secrets: SecretsConfig,
     /// Logs and traces. Default: warnings only; `filter = "info"` tells more.
     pub(crate) telemetry: TelemetryConfig,
     /// Which addresses webhooks may go to. Default: every public one, and loopback, also by `http`.
@@ -56,6 +61,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             http: HttpConfig::default(),
+            auth: AuthConfig::default(),
+            secrets: SecretsConfig::default(),
             telemetry: TelemetryConfig { filter: "warn".to_owned(), ..TelemetryConfig::default() },
             targets: AddressPolicy::with_loopback(),
             handshake: HandshakeConfig::default(),

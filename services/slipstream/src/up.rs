@@ -14,9 +14,13 @@ use crate::settings::Settings;
 
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
-    /// Where to listen. Default: 127.0.0.1:8080
+    /// Where to listen for everybody. Default: 127.0.0.1:8080
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<SocketAddr>,
+    /// The port of the operator API, the probes and the metrics; 0 for any. Default: 8081, on loopback; any, if
+    /// `--listen` asks for any port
+    #[arg(long, value_name = "PORT")]
+    operator_port: Option<u16>,
     #[command(flatten)]
     data_dir: DataDirArgument,
     /// When the broker writes to disk: `always` (before it accepts), or every so often, as `100ms`
@@ -30,12 +34,21 @@ pub(crate) struct Arguments {
     config: Option<PathBuf>,
 }
 
+impl Arguments {
+    /// Where operators connect, if the settings say `set`.
+    fn operator_listen(&self, set: SocketAddr) -> SocketAddr {
+        let any = self.listen.is_some_and(|listen| listen.port() == 0).then_some(0);
+        SocketAddr::new(set.ip(), self.operator_port.or(any).unwrap_or(set.port()))
+    }
+}
+
 /// Starts everything, says how to use it, and stops it at a signal.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let settings = Settings::load(arguments.config.as_deref())?;
     let telemetry = slipstream_service::telemetry::init("slipstream", &settings.telemetry)?;
     let data = DataDir::open(&arguments.data_dir.path()?).await?;
     let options = Options {
+        operator_listen: arguments.operator_listen(settings.http.operator_listen),
         listen: arguments.listen.unwrap_or(settings.http.listen),
         sync: arguments.sync,
         nats_url: arguments.nats_url,
@@ -63,6 +76,7 @@ fn greet(facts: &Facts, data: &str) {
         facts.started_in.as_secs_f64()
     ));
     field("API", Style::Strong.paint(&running.url));
+    field("operator API", format_args!("{}, with /readyz and /metrics; not for the public", running.operator_url));
     field("durability", durability(facts.sync, facts.broker_log.is_some()));
     field("data", data);
     field(
@@ -75,7 +89,7 @@ fn greet(facts: &Facts, data: &str) {
     say("");
     field("demo site", Style::Strong.paint(&running.site));
     field("API key", &running.api_key);
-    field("operator", &running.operator_token);
+    field("operator key", &running.operator_token);
     say("");
     say(Style::Faint.paint("Publish an event:"));
     say(format_args!(
@@ -90,7 +104,7 @@ fn greet(facts: &Facts, data: &str) {
     say(Style::Faint.paint("List deliveries:"));
     say(format_args!(
         "  curl {url}/admin/v1/deliveries -H 'Authorization: Bearer {token}'\n",
-        url = running.url,
+        url = running.operator_url,
         token = running.operator_token
     ));
     say(Style::Faint.paint("See them arrive, in another terminal:"));
@@ -122,6 +136,26 @@ fn without_credentials(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_operators_port_is_the_flags_or_any_or_the_settings() {
+        let port = |listen: Option<&str>, operator_port| {
+            let arguments = Arguments {
+                listen: listen.map(|listen| listen.parse().unwrap()),
+                operator_port,
+                data_dir: DataDirArgument::default(),
+                sync: Sync::Always,
+                nats_url: None,
+                config: None,
+            };
+            arguments.operator_listen(([127, 0, 0, 1], 9091).into()).port()
+        };
+        assert_eq!(port(None, None), 9091);
+        assert_eq!(port(Some("127.0.0.1:9000"), None), 9091);
+        assert_eq!(port(Some("127.0.0.1:0"), None), 0);
+        assert_eq!(port(Some("127.0.0.1:0"), Some(7)), 7);
+        assert_eq!(port(None, Some(0)), 0);
+    }
 
     #[test]
     fn a_servers_password_is_not_shown() {

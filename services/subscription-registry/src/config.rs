@@ -5,14 +5,15 @@ mod signing;
 
 use serde::Deserialize;
 use slipstream_bus::BusConfig;
-use slipstream_service::config::{HttpConfig, OperatorConfig, TelemetryConfig};
+use slipstream_service::auth::AuthConfig;
+use slipstream_service::config::{HttpConfig, OperatorConfig, SecretsConfig, TelemetryConfig};
 use slipstream_store::DatabaseConfig;
 use slipstream_webhook::AddressPolicy;
 
 pub use self::handshake::{BadCallbackUrl, CallbackUrl, HandshakeConfig, HandshakePolicy, NotADnsName, Origin};
 pub use self::signing::{BadSchemes, Schemes, SigningConfig};
 
-/// Everything that can be set. Only `operator.token` must be.
+/// Everything that can be set. Only `operator.token` and `secrets.master_key_file` must be.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -25,8 +26,14 @@ pub struct Config {
     /// The database. Migrated at start.
     #[serde(default)]
     pub database: DatabaseConfig,
+    /// The master key. Required.
+    #[serde(default)]
+    pub secrets: SecretsConfig,
     /// Who may use the operator API.
     pub operator: OperatorConfig,
+    /// Whose tokens are taken besides API keys.
+    #[serde(default)]
+    pub auth: AuthConfig,
     /// Which targets subscriptions may name; the same as the dispatcher's.
     #[serde(default)]
     pub targets: AddressPolicy,

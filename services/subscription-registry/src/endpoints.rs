@@ -14,7 +14,7 @@ use slipstream_core::ids::SubscriptionId;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
 use slipstream_store::handshakes::wishes;
-use slipstream_store::subscriptions::{self, Applied};
+use slipstream_store::subscriptions::{self, Applied, Seen};
 use slipstream_store::{DatabaseTransaction, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -33,8 +33,8 @@ pub(crate) enum Switch {
     Enable(HandshakePolicy),
     /// An operator lets it take none.
     Disable,
-    /// It was found, by a delivery at this instant.
-    Found(EndpointChange, Timestamp),
+    /// It was found, by a delivery.
+    Found(EndpointChange, Seen),
 }
 
 impl Registry {
@@ -82,15 +82,17 @@ async fn apply(
             wishes::remove(transaction, id).await?;
             (subscriptions::disable(transaction, id, DisabledReason::Operator, None).await?, now)
         }
-        Switch::Found(EndpointChange::Disabled(reason), at) => {
-            (subscriptions::disable(transaction, id, reason, Some(at)).await?, at)
+        Switch::Found(EndpointChange::Disabled(reason), seen) => {
+            (subscriptions::disable(transaction, id, reason, Some(seen)).await?, seen.at)
         }
-        Switch::Found(EndpointChange::Degraded(since), at) => {
-            (subscriptions::degrade(transaction, id, since, at).await?, at)
+        Switch::Found(EndpointChange::Degraded(since), seen) => {
+            (subscriptions::degrade(transaction, id, since, seen).await?, seen.at)
         }
-        Switch::Found(EndpointChange::Recovered, at) => (subscriptions::recover(transaction, id, at).await?, at),
+        Switch::Found(EndpointChange::Recovered, seen) => {
+            (subscriptions::recover(transaction, id, seen).await?, seen.at)
+        }
         // What we announced ourselves: the row is gone.
-        Switch::Found(EndpointChange::Removed, at) => (Applied::Missing, at),
+        Switch::Found(EndpointChange::Removed, seen) => (Applied::Missing, seen.at),
     })
 }
 
@@ -128,11 +130,11 @@ async fn settle(registry: &Registry, message: &Message) {
             return;
         }
     };
-    let EndpointChanged { subscription: id, at, change } = change;
+    let EndpointChanged { subscription: id, at, change, revision } = change;
     if change == EndpointChange::Removed {
         return;
     }
-    while let Err(error) = registry.switch(id, Switch::Found(change, at)).await {
+    while let Err(error) = registry.switch(id, Switch::Found(change, Seen { at, revision })).await {
         let is_passing = error.is_passing();
         let error = format!("{:#}", anyhow::Error::from(error));
         if !is_passing {

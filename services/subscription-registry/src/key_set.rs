@@ -11,14 +11,16 @@ use serde::Serialize;
 use slipstream_core::config::Subscription;
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::problem::{Problem, ProblemKind};
-use slipstream_core::signing::{BadKey, Key, PublicKey};
+use slipstream_core::signing::PublicKey;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::openapi::NotFound;
 use slipstream_service::{ApiError, clock};
+use utoipa::ToSchema;
 
-use crate::signing::is_in_force;
+use crate::signing::{SigningError, is_in_force, parse};
 use crate::state::AppState;
 
-/// The path, under each of the two mount points.
+/// The path.
 pub(crate) const PATH: &str = "/webhooks/keys/{subscription}";
 
 /// How long a receiver may keep the answer. After a rotation with grace the key before signs on for longer than that. One
@@ -28,13 +30,13 @@ pub(crate) const PATH: &str = "/webhooks/keys/{subscription}";
 const CACHE_CONTROL: &str = "public, max-age=60";
 
 /// A JWK Set.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 struct KeySet {
     keys: Vec<Jwk>,
 }
 
 /// An Ed25519 key as a JWK.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 struct Jwk {
     kty: &'static str,
     crv: &'static str,
@@ -54,14 +56,24 @@ impl From<PublicKey> for Jwk {
 }
 
 /// The public keys that sign at `now`, newest first; none for an endpoint that signs with symmetric keys only.
-fn key_set(subscription: &Subscription, now: Timestamp) -> Result<KeySet, BadKey> {
+fn key_set(subscription: &Subscription, now: Timestamp) -> Result<KeySet, SigningError> {
     let mut keys = Vec::new();
     for key in subscription.signing_keys.iter().filter(|key| is_in_force(key, now)) {
-        keys.extend(Key::parse(&key.secret)?.public().map(Jwk::from));
+        keys.extend(parse(key)?.public().map(Jwk::from));
     }
     Ok(KeySet { keys })
 }
 
+#[utoipa::path(
+    get,
+    path = "/webhooks/keys/{subscription}",
+    tag = "Receivers",
+    operation_id = "getKeySet",
+    summary = "Get the public keys that verify a subscription's webhooks",
+    description = "A JWK Set (RFC 7517). Empty, where webhooks are signed with a shared secret only.",
+    params(("subscription" = inline(SubscriptionId), Path, description = "The subscription")),
+    responses((status = 200, description = "The keys that sign now, newest first.", body = KeySet, content_type = "application/jwk-set+json"), NotFound)
+)]
 pub(crate) async fn get(
     State(state): State<AppState>,
     Path(subscription): Path<String>,

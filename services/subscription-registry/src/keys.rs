@@ -7,14 +7,15 @@ use rand::rngs::SysRng;
 use slipstream_core::config::{KeyHash, SigningKey};
 use slipstream_core::ids::AccountId;
 use slipstream_core::signing::{Key, Scheme};
+use zeroize::Zeroizing;
 
 /// A new API key: shown once, kept as a hash only. Does not print.
-pub(crate) struct ApiKey(String);
+pub(crate) struct ApiKey(Zeroizing<String>);
 
 impl ApiKey {
     /// A new key of `account`: its id, `_`, and 256 random bits in base64url (SPEC 5.1).
     pub(crate) fn new(account: AccountId) -> Self {
-        Self(format!("{account}_{}", URL_SAFE_NO_PAD.encode(random_bytes())))
+        Self(Zeroizing::new(format!("{account}_{}", URL_SAFE_NO_PAD.encode(random_bytes()))))
     }
 
     /// What is kept of it.
@@ -23,14 +24,14 @@ impl ApiKey {
     }
 
     /// The key itself, to be shown to its owner.
-    pub(crate) fn into_shown(self) -> String {
-        self.0
+    pub(crate) fn into_shown(mut self) -> String {
+        std::mem::take(&mut *self.0)
     }
 }
 
 /// A new key of a handshake's callback: 256 random bits in base64url, shown to the receiver once and kept as a hash only.
 /// Does not print.
-pub(crate) struct CallbackKey(String);
+pub(crate) struct CallbackKey(Zeroizing<String>);
 
 /// Characters of a [`CallbackKey`]: 32 bytes in base64url without padding.
 const CALLBACK_KEY_LEN: usize = 43;
@@ -38,7 +39,7 @@ const CALLBACK_KEY_LEN: usize = 43;
 impl CallbackKey {
     /// A new key.
     pub(crate) fn new() -> Self {
-        Self(URL_SAFE_NO_PAD.encode(random_bytes()))
+        Self(Zeroizing::new(URL_SAFE_NO_PAD.encode(random_bytes())))
     }
 
     /// The hash of what somebody gives as a key; none if it is none of ours by its form alone.
@@ -64,7 +65,7 @@ pub(crate) fn signing_key(scheme: Scheme) -> SigningKey {
         Scheme::V1 => Key::from_bytes(random_bytes().to_vec()).expect("32 bytes are between 24 and 64"),
         Scheme::V1a => Key::from_seed(random_bytes()),
     };
-    SigningKey { secret: key.shown(), until: None }
+    SigningKey { secret: key.shown().into(), until: None }
 }
 
 fn random_bytes() -> [u8; 32] {
@@ -89,8 +90,9 @@ mod tests {
         assert_eq!(one.0.len() - id.len() - 1, 43, "{}", random.len());
         for (scheme, prefix) in [(Scheme::V1, "whsec_"), (Scheme::V1a, "whsk_")] {
             let [one, other] = [signing_key(scheme).secret, signing_key(scheme).secret];
-            assert!(one.starts_with(prefix) && one != other);
-            assert_eq!(Key::parse(&one).unwrap().scheme(), scheme);
+            let shown = one.expose().unwrap();
+            assert!(shown.starts_with(prefix) && one != other);
+            assert_eq!(Key::parse(shown).unwrap().scheme(), scheme);
         }
     }
 

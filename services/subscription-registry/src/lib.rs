@@ -13,6 +13,7 @@
 //! | how a receiver is asked for its consent, and how it gives it later | `handshake` |
 //! | what happens when a receiver fails, recovers or answers 410 | `endpoints` |
 //! | how anybody hears of that | `events` |
+//! | how secrets are sealed, and the master key replaced | `secrets` |
 //! | how signing keys are made, rotated and revoked, and where receivers find them | `keys`, `signing`, `key_set` |
 
 mod config;
@@ -22,9 +23,11 @@ mod events;
 mod handshake;
 mod key_set;
 mod keys;
+mod openapi;
 mod operator;
 mod reconcile;
 mod registry;
+mod secrets;
 mod signing;
 mod slipstream;
 mod state;
@@ -32,10 +35,15 @@ mod state;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::Router;
-use axum::routing::get;
+use http::Method;
 use slipstream_bus::{Bus, ConsumerName};
-use slipstream_service::{Context, Directory};
+use slipstream_core::sealing::Tenant;
+use slipstream_service::access::{Around, RouteError, Routers, Routes};
+use slipstream_service::audit::Audit;
+use slipstream_service::auth::Guards;
+use slipstream_service::auth::token::Verifier;
+use slipstream_service::idempotency::Idempotency;
+use slipstream_service::{Context, Directory, Vault, idempotency};
 use slipstream_store::Store;
 
 pub use self::config::{
@@ -44,26 +52,36 @@ pub use self::config::{
 };
 pub use self::demo::{DemoCredentials, seed_demo};
 use self::handshake::Handshake;
+pub use self::openapi::documents;
 use self::registry::Registry;
+pub use self::secrets::{Rotated, check_master_key, has_data_keys, rotate_master_key};
 use self::state::AppState;
 
 /// Connects, migrates the database, brings the bucket up to date, spawns the loops and returns the routes.
 ///
 /// # Errors
-/// When the database or the bus cannot be used.
-pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Router> {
+/// When the database, the bus or a setting cannot be used.
+pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     // Boxed: with all that it awaits it would make the future of whoever starts several services a large one.
     Box::pin(connect(config, ctx)).await
 }
 
-async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Router> {
+async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
+    ctx.describe(documents());
     let check = ctx.health.add("registry");
+    let vault = Vault::open(&config.secrets)?;
     let store = Store::connect(&config.database).await.context("cannot open the database")?;
+    // Before anything is written.
+    secrets::check_database(&store, &vault).await?;
     store.migrate().await.context("cannot migrate the database")?;
     let bus = Bus::connect(&config.bus).await.context("cannot use the bus")?;
     slipstream_service::watch_bus(ctx, "registry.bus", &bus);
     let bucket = bus.config_bucket().await.context("cannot open the config bucket")?;
-    let registry = Registry::new(store, bucket, &bus);
+    let once = Idempotency::new(store.clone(), &config.http);
+    ctx.spawn("registry idempotency keys", idempotency::forget_old(store.clone(), ctx.stop.clone()));
+    secrets::check_bucket(&store, &bucket, &vault).await?;
+    let registry = Registry::new(store, bucket, &bus, vault.clone());
+    registry.ensure_key(&Tenant::System).await.context("cannot make the first data key")?;
 
     reconcile::once(&registry).await.context("cannot bring the config bucket up to date")?;
     check.set_ready();
@@ -78,29 +96,31 @@ async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Router> {
         let again = handshake::again::Again { registry, handshake, targets };
         ctx.spawn("registry handshakes", handshake::again::run(again, ctx.stop.clone()));
     }
+    let directory = Directory::watch_and_open(&bus, &vault, ctx).await?;
+    let verifier = Verifier::start(&config.auth.issuers, ctx).context("auth.issuers")?;
+    let guards = Guards::new(directory.clone()).with_tokens(verifier).with_operator(&config.operator);
     let state = AppState {
         registry,
-        directory: Directory::watch(&bus, ctx).await?,
+        directory,
         handshake,
         schemes: config.signing.schemes.as_slice().into(),
         targets,
         body_timeout: config.http.body_timeout,
     };
-    Ok(router(state, &config.operator))
+    // From the outermost to the innermost: a repeat of a request costs a token, and is no second act.
+    let around: [Arc<dyn Around>; 3] =
+        [Arc::new(ctx.quotas.clone()), Arc::new(once), Arc::new(Audit::new(&bus, "subscription-registry"))];
+    Ok(routes(&guards, around, state)?)
 }
 
-/// All routes.
-fn router(state: AppState, operator: &slipstream_service::config::OperatorConfig) -> Router {
-    slipstream::router().merge(public_router()).merge(operator::router(operator)).with_state(state)
-}
-
-/// What receivers may use, without a credential, under each of the two mount points (SPEC 1.1).
-fn public_router() -> Router<AppState> {
-    ["", "/api/v1"].into_iter().fold(Router::new(), |router, mount| {
-        router
-            .route(&format!("{mount}{}", handshake::callback::PATH), handshake::callback::methods())
-            .route(&format!("{mount}{}", key_set::PATH), get(key_set::get))
-    })
+/// All routes. What receivers use needs no credential; a caller of the surface with a quota pays a token for each request.
+fn routes(guards: &Guards, around: [Arc<dyn Around>; 3], state: AppState) -> Result<Routers, RouteError> {
+    let routes = around.into_iter().fold(Routes::new(guards), Routes::around);
+    operator::add(slipstream::add(routes))
+        .add(Method::GET, handshake::callback::PATH, handshake::callback::grant)
+        .add(Method::POST, handshake::callback::PATH, handshake::callback::grant_by_post)
+        .add(Method::GET, key_set::PATH, key_set::get)
+        .with_state(state)
 }
 
 /// Runs this service as a process of its own: signals, listener, drain.

@@ -9,37 +9,61 @@ mod secrets;
 mod sites;
 mod text;
 
-use axum::Router;
-use axum::routing::{delete, get, post, put};
-use http::{HeaderName, header};
+use http::{HeaderName, Method, header};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
-use slipstream_service::auth::operator_only;
-use slipstream_service::config::OperatorConfig;
+use slipstream_service::access::Routes;
+use utoipa::OpenApi;
 
 use crate::state::AppState;
 
 /// Answers that hold a secret are kept by nobody.
 const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
-/// The routes. All need the operator's token.
-pub(crate) fn router(operator: &OperatorConfig) -> Router<AppState> {
-    let router = Router::new()
-        .route("/admin/v1/organisations/{slug}", put(organisations::put).get(organisations::get))
-        .route("/admin/v1/sites/{slug}", put(sites::put).get(sites::get))
-        .route("/admin/v1/accounts", post(accounts::create).get(accounts::list))
-        .route("/admin/v1/accounts/{id}", get(accounts::get))
-        .route("/admin/v1/accounts/{id}/keys/{slot}", put(accounts::rotate_key))
-        .route("/admin/v1/endpoints", get(endpoints::list))
-        .route("/admin/v1/endpoints/{id}", get(endpoints::get))
-        .route("/admin/v1/endpoints/{id}/enable", post(endpoints::enable))
-        .route("/admin/v1/endpoints/{id}/disable", post(endpoints::disable))
-        .route("/admin/v1/endpoints/{id}/limits", put(endpoints::set_limits))
-        .route("/admin/v1/endpoints/{id}/secret", get(secrets::list))
-        .route("/admin/v1/endpoints/{id}/secrets/{key}", delete(secrets::revoke))
-        .route("/admin/v1/endpoints/{id}/rotate-secret", post(secrets::rotate));
-    operator_only(router, operator)
+/// Adds the routes. All need the operator's token.
+pub(crate) fn add(routes: Routes<AppState>) -> Routes<AppState> {
+    routes
+        .add(Method::PUT, "/admin/v1/organisations/{slug}", organisations::put)
+        .add(Method::GET, "/admin/v1/organisations/{slug}", organisations::get)
+        .add(Method::PUT, "/admin/v1/sites/{slug}", sites::put)
+        .add(Method::GET, "/admin/v1/sites/{slug}", sites::get)
+        .add(Method::POST, "/admin/v1/accounts", accounts::create)
+        .add(Method::GET, "/admin/v1/accounts", accounts::list)
+        .add(Method::GET, "/admin/v1/accounts/{id}", accounts::get)
+        .add(Method::PUT, "/admin/v1/accounts/{id}/keys/{slot}", accounts::rotate_key)
+        .add(Method::PUT, "/admin/v1/accounts/{id}/quota", accounts::set_quota)
+        .add(Method::GET, "/admin/v1/endpoints", endpoints::list)
+        .add(Method::GET, "/admin/v1/endpoints/{id}", endpoints::get)
+        .add(Method::POST, "/admin/v1/endpoints/{id}/enable", endpoints::enable)
+        .add(Method::POST, "/admin/v1/endpoints/{id}/disable", endpoints::disable)
+        .add(Method::PUT, "/admin/v1/endpoints/{id}/limits", endpoints::set_limits)
+        .add(Method::GET, "/admin/v1/endpoints/{id}/secret", secrets::list)
+        .add(Method::DELETE, "/admin/v1/endpoints/{id}/secrets/{key}", secrets::revoke)
+        .add(Method::POST, "/admin/v1/endpoints/{id}/rotate-secret", secrets::rotate)
 }
+
+/// The operations, in the order of the routes.
+#[derive(OpenApi)]
+#[openapi(paths(
+    organisations::put,
+    organisations::get,
+    sites::put,
+    sites::get,
+    accounts::create,
+    accounts::list,
+    accounts::get,
+    accounts::rotate_key,
+    accounts::set_quota,
+    endpoints::list,
+    endpoints::get,
+    endpoints::enable,
+    endpoints::disable,
+    endpoints::set_limits,
+    secrets::list,
+    secrets::revoke,
+    secrets::rotate
+))]
+pub(crate) struct Operations;
 
 /// A slug out of a path, of the kind that `fits`.
 fn slug(text: &str, fits: fn(&Slug) -> bool, kind: &'static str) -> Result<Slug, Problem> {

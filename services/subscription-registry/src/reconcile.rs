@@ -4,7 +4,7 @@
 //! after one pass every row stands in the bucket as it is, and nothing else does. A pass over a bucket that needs no
 //! repair reads and writes nothing else there.
 //!
-//! A pass also publishes the events that are noted and not published yet, and forgets handshakes whose time is over.
+//! A pass also seals what a release before sealing wrote in clear, publishes the events that are noted and not published yet, and forgets handshakes whose time is over.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -79,6 +79,7 @@ pub(crate) async fn once(registry: &Registry) -> anyhow::Result<Repaired> {
         .await
         .context("reading the config bucket took too long")?
         .context("cannot read the config bucket")?;
+    registry.seal_rows().await.context("cannot seal what is stored in clear")?;
     let rows = records::all(registry.store().connection()).await.context("cannot read the database")?;
     let repaired = repair(registry, in_bucket, rows).await.context("cannot repair the config bucket")?;
     if repaired != Repaired::default() {
@@ -107,7 +108,7 @@ async fn clean_up(registry: &Registry) -> Result<(), RegistryError> {
 }
 
 /// What stands in the bucket, by key; none where it is not a record.
-async fn read(bucket: &ConfigBucket) -> Result<HashMap<String, Option<Record>>, BusError> {
+pub(crate) async fn read(bucket: &ConfigBucket) -> Result<HashMap<String, Option<Record>>, BusError> {
     let mut changes = std::pin::pin!(bucket.watch().await?);
     let mut records = HashMap::new();
     while let Some(change) = changes.next().await {

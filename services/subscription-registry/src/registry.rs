@@ -14,7 +14,8 @@ use slipstream_core::config::{Subscription, Surface};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::problem::{Problem, ProblemKind};
-use slipstream_service::{ApiError, clock};
+use slipstream_service::vault::VaultError;
+use slipstream_service::{ApiError, Vault, clock};
 use slipstream_store::subscriptions::{self, Owner};
 use slipstream_store::{Store, StoreError, records};
 
@@ -35,6 +36,8 @@ pub(crate) enum RegistryError {
     Publish(#[from] PublishError),
     #[error("the bus did not answer in time")]
     Unanswered,
+    #[error("a secret could not be sealed or opened")]
+    Vault(#[from] VaultError),
 }
 
 impl RegistryError {
@@ -43,6 +46,7 @@ impl RegistryError {
         match self {
             Self::Store(error) => error.is_transient(),
             Self::Bucket(_) | Self::Publish(_) | Self::Unanswered => true,
+            Self::Vault(_) => false,
         }
     }
 }
@@ -55,6 +59,7 @@ impl From<RegistryError> for ApiError {
                 Self::from(Problem::new(ProblemKind::Conflict, detail)).caused_by(error)
             }
             RegistryError::Store(ref store) if !store.is_transient() => Self::internal(error),
+            RegistryError::Vault(_) => Self::internal(error),
             RegistryError::Store(_) => Self::unavailable("the database did not answer in time", error),
             _ => Self::unavailable("the change could not be put in force in time; repeat it", error),
         }
@@ -78,15 +83,16 @@ pub(crate) struct Registry {
     bus: Bus,
     outcomes: Publisher,
     events: Publisher,
+    vault: Vault,
     /// Removed subscriptions that are not yet announced: that is tried again with the next removal, and at the next
     /// reconciling. Lost in a crash; then waiting deliveries are cancelled when they are due, instead of at once.
     unannounced: Arc<Mutex<BTreeMap<SubscriptionId, Removal>>>,
 }
 
 impl Registry {
-    pub(crate) fn new(store: Store, bucket: ConfigBucket, bus: &Bus) -> Self {
+    pub(crate) fn new(store: Store, bucket: ConfigBucket, bus: &Bus, vault: Vault) -> Self {
         let [outcomes, events] = [StreamName::Outcomes, StreamName::Events].map(|stream| bus.publisher(stream));
-        Self { store, bucket, bus: bus.clone(), outcomes, events, unannounced: Arc::default() }
+        Self { store, bucket, bus: bus.clone(), outcomes, events, vault, unannounced: Arc::default() }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -95,6 +101,11 @@ impl Registry {
 
     pub(crate) fn bucket(&self) -> &ConfigBucket {
         &self.bucket
+    }
+
+    /// The keys that secrets are sealed under.
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.vault
     }
 
     /// Where events of our own are published.
@@ -112,6 +123,8 @@ impl Registry {
         loop {
             match records::get(self.store.connection(), key).await? {
                 Some(record) if written == Some(record.revision()) => return Ok(()),
+                // Written in clear by a release before sealing, a moment ago.
+                Some(record) if !record.is_sealed() => drop(Box::pin(self.seal_rows()).await?),
                 Some(record) => {
                     self.bucket.put(&record).await?;
                     written = Some(record.revision());
@@ -163,7 +176,8 @@ impl Registry {
                 self.bucket.delete(&subscription_key(id)).await?;
                 self.unannounced().insert(id, Removal::InForce);
             }
-            let change = EndpointChanged { subscription: id, at: clock::now(), change: EndpointChange::Removed };
+            let (at, change) = (clock::now(), EndpointChange::Removed);
+            let change = EndpointChanged { subscription: id, at, change, revision: None };
             let payload = serde_json::to_vec(&change).expect("ids, times and names always serialise");
             // Slipstream is the only surface there is; its name is all that the subject needs of a row that is gone.
             let message = Outgoing::new(subject::endpoint(Surface::Slipstream, id), payload.into());

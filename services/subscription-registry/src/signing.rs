@@ -11,6 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use slipstream_core::config::SigningKey;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
+use slipstream_core::sealing::StillSealed;
 use slipstream_core::signing::{BadKey, Key, Scheme};
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::ApiError;
@@ -25,6 +26,8 @@ const SYMMETRIC_ID_LEN: usize = 16;
 pub(crate) enum SigningError {
     #[error("a signing key cannot be read")]
     Unreadable(#[from] BadKey),
+    #[error("a signing key was not opened")]
+    Sealed(#[from] StillSealed),
     #[error("an endpoint has at most {KEYS_MAX} keys; wait until one of those in grace has ended, or revoke one")]
     TooMany,
     #[error("there is no such key")]
@@ -38,7 +41,7 @@ pub(crate) enum SigningError {
 impl From<SigningError> for ApiError {
     fn from(error: SigningError) -> Self {
         let kind = match error {
-            SigningError::Unreadable(_) => return Self::internal(error),
+            SigningError::Unreadable(_) | SigningError::Sealed(_) => return Self::internal(error),
             SigningError::WhichScheme => {
                 let error = FieldError::at("scheme", error.to_string());
                 return Problem::with_errors(ProblemKind::BadRequest, vec![error]).into();
@@ -108,7 +111,7 @@ pub(crate) fn rotated(
 pub(crate) fn revoked(keys: Vec<SigningKey>, id: &str, now: Timestamp) -> Result<Vec<SigningKey>, SigningError> {
     let (mut left, mut is_found) = (Vec::with_capacity(keys.len()), false);
     for key in keys.into_iter().filter(|key| is_in_force(key, now)) {
-        if key_id(&Key::parse(&key.secret)?) == id {
+        if key_id(&parse(&key)?) == id {
             is_found = true;
         } else {
             left.push(key);
@@ -120,8 +123,13 @@ pub(crate) fn revoked(keys: Vec<SigningKey>, id: &str, now: Timestamp) -> Result
     if left.iter().any(|key| key.until.is_none()) { Ok(left) } else { Err(SigningError::Last) }
 }
 
-fn scheme_of(key: &SigningKey) -> Result<Scheme, BadKey> {
-    Ok(Key::parse(&key.secret)?.scheme())
+/// The key itself.
+pub(crate) fn parse(key: &SigningKey) -> Result<Key, SigningError> {
+    Ok(Key::parse(key.secret.expose()?)?)
+}
+
+fn scheme_of(key: &SigningKey) -> Result<Scheme, SigningError> {
+    Ok(parse(key)?.scheme())
 }
 
 #[cfg(test)]

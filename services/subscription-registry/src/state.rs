@@ -12,6 +12,7 @@ use slipstream_core::ids::SubscriptionId;
 use slipstream_core::limits::BODY_BYTES_MAX;
 use slipstream_core::problem::Problem;
 use slipstream_core::signing::Scheme;
+use slipstream_service::audit::Note;
 use slipstream_service::directory::Snapshot;
 use slipstream_service::{ApiError, Directory, json};
 use slipstream_store::subscriptions::Owner;
@@ -74,6 +75,13 @@ impl AppState {
         self.registry.mirror_subscription(id).await
     }
 
+    /// Tells the audit whose site the endpoint of `id` is of, if that is known.
+    pub(crate) fn note_site(&self, note: &Note, id: SubscriptionId) {
+        if let Some(subscription) = self.directory.load().subscriptions().get(id) {
+            note.site(&subscription.site);
+        }
+    }
+
     /// The subscriptions in force that `fit`.
     fn in_force(&self, fit: impl Fn(&Subscription) -> bool) -> Vec<SubscriptionId> {
         let snapshot = self.directory.load();
@@ -103,7 +111,7 @@ pub(crate) async fn read_json<T: DeserializeOwned>(
     Ok(read_bytes(headers, &bytes)?)
 }
 
-/// As [`Json`], where the body may be left out: then it is the type's default.
+/// As [`Json`], where the body may be left out, or null: then it is the type's default.
 pub(crate) struct OptionalJson<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
@@ -112,7 +120,8 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let bytes = read(&parts.headers, body, state).await?;
-        if bytes.is_empty() { Ok(Self(T::default())) } else { Ok(Self(read_bytes(&parts.headers, &bytes)?)) }
+        let given: Option<T> = if bytes.is_empty() { None } else { read_bytes(&parts.headers, &bytes)? };
+        Ok(Self(given.unwrap_or_default()))
     }
 }
 

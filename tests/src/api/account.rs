@@ -148,6 +148,12 @@ impl Account {
         Answer::to(self.webhook(http::Method::PUT).json(&body)).await
     }
 
+    /// S3 with a body that says to be JSON.
+    pub async fn put_webhook_body(&self, body: impl Into<Bytes>) -> Answer {
+        let request = self.webhook(http::Method::PUT).header("content-type", "application/json");
+        Answer::to(request.body(body.into())).await
+    }
+
     /// S3: subscribes `uri` to all letter events.
     pub async fn subscribe(&self, uri: impl Into<String>) {
         self.put_webhook(json!({ "Uri": uri.into() })).await.expect(200);

@@ -32,11 +32,18 @@ pub struct NewAccount {
     pub sites: Value,
     /// What it may do.
     pub permissions: Vec<&'static str>,
+    /// Tokens at once, and tokens a second; none means unlimited.
+    pub quota: Option<(u32, u32)>,
+}
+
+fn quota_json(quota: Option<(u32, u32)>) -> Value {
+    quota.map_or(Value::Null, |(burst, rate)| json!({ "burstCapacity": burst, "tokensPerSecond": rate }))
 }
 
 impl Default for NewAccount {
     fn default() -> Self {
-        Self { kind: "external", sites: json!("all"), permissions: vec!["Events.Publish", "Webhooks.Manage"] }
+        let permissions = vec!["Events.Publish", "Webhooks.Manage"];
+        Self { kind: "external", sites: json!("all"), permissions, quota: None }
     }
 }
 
@@ -53,13 +60,14 @@ impl Operator {
 
     /// A request to the registry at a path under `/admin/v1`.
     pub(super) async fn registry(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        let url = format!("http://{}/admin/v1/{path}", self.bases.registry);
+        let url = format!("http://{}/admin/v1/{path}", self.bases.operator.registry);
         let request = self.http.request(method, url).bearer_auth(OPERATOR_TOKEN);
         Answer::to(if let Some(body) = body { request.json(&body) } else { request }).await
     }
 
     fn activity_url(&self, segments: &[&str]) -> Url {
-        let mut url = Url::parse(&format!("http://{}/admin/v1", self.bases.activity_log)).expect("it is a URL");
+        let mut url =
+            Url::parse(&format!("http://{}/admin/v1", self.bases.operator.activity_log)).expect("it is a URL");
         url.path_segments_mut().expect("it has a path").extend(segments);
         url
     }
@@ -99,7 +107,7 @@ impl Operator {
     /// Makes an account.
     pub async fn create_account(&self, new: &NewAccount) -> Credentials {
         let body = json!({ "displayName": "Test account", "kind": new.kind, "sites": new.sites,
-            "permissions": new.permissions });
+            "permissions": new.permissions, "quota": quota_json(new.quota) });
         let created: Value = self.registry(Method::POST, "accounts", Some(body)).await.parsed(201);
         let text = |value: &Value| value.as_str().expect("ids and keys are texts").to_owned();
         Credentials { id: text(&created["id"]), key: text(&created["keys"]["primary"]) }
@@ -110,6 +118,12 @@ impl Operator {
         let path = format!("accounts/{}/keys/primary", account.id);
         let rotated: Value = self.registry(Method::PUT, &path, None).await.parsed(200);
         rotated["key"].as_str().expect("a key is a text").to_owned()
+    }
+
+    /// Sets or lifts an account's quota.
+    pub async fn set_quota(&self, account: &Account, quota: Option<(u32, u32)>) {
+        let body = json!({ "quota": quota_json(quota) });
+        self.registry(Method::PUT, &format!("accounts/{}/quota", account.id), Some(body)).await.expect(200);
     }
 
     /// All recorded deliveries that fit, newest first, page by page.

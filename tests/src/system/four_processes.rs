@@ -1,4 +1,4 @@
-//! The four services as processes of their own, as in production: PostgreSQL, and a port each.
+//! The four services as processes of their own, as in production: PostgreSQL, and two ports each.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,6 +17,8 @@ use crate::relay::Relay;
 pub(super) struct FourProcesses {
     running: Vec<Running>,
     pub(super) database: Relay,
+    /// The database itself, without the cable.
+    pub(super) database_url: String,
 }
 
 #[derive(Debug)]
@@ -25,6 +27,7 @@ struct Running {
     program: Program,
     process: Process,
     address: SocketAddr,
+    operator_address: SocketAddr,
 }
 
 impl FourProcesses {
@@ -36,23 +39,27 @@ impl FourProcesses {
         let (authority, name) = rest.split_once('/').expect("the URL names a database");
         let (user, server) = authority.split_once('@').expect("the URL names a user");
         let database = Relay::to(server).await;
-        let url = format!("{scheme}://{user}@{}/{name}", database.address());
-        let addresses = Service::ALL.map(|service| (service, SocketAddr::from(([127, 0, 0, 1], free_port()))));
+        let password = settings.database_password.as_ref().map(|password| format!(":{password}")).unwrap_or_default();
+        let direct_url = url.clone();
+        let url = format!("{scheme}://{user}{password}@{}/{name}", database.address());
+        let free = || SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let addresses = Service::ALL.map(|service| (service, free(), free()));
         let registry =
-            addresses.iter().find(|(service, _)| *service == Service::Registry).expect("every service runs").1;
+            addresses.iter().find(|(service, ..)| *service == Service::Registry).expect("every service runs").1;
         let surroundings = Surroundings { directory, nats_url, registry };
-        let start = |(service, address): (Service, SocketAddr)| {
+        let start = |(service, address, operator_address): (Service, SocketAddr, SocketAddr)| {
             let config = settings.write(service, &surroundings, &url);
             let mut program = Program::new(service.program(), directory)
                 .arg("--config")
                 .arg(config.file.display().to_string())
-                .env("SLIPSTREAM__HTTP__LISTEN", address.to_string());
+                .env("SLIPSTREAM__HTTP__LISTEN", address.to_string())
+                .env("SLIPSTREAM__HTTP__OPERATOR_LISTEN", operator_address.to_string());
             for (name, value) in config.variables {
                 program = program.env(name, value);
             }
-            Running { service, process: program.start(), program, address }
+            Running { service, process: program.start(), program, address, operator_address }
         };
-        let mut processes = Self { running: addresses.map(start).into(), database };
+        let mut processes = Self { running: addresses.map(start).into(), database, database_url: direct_url };
         for running in &mut processes.running {
             running.wait_ready().await;
         }
@@ -65,6 +72,14 @@ impl FourProcesses {
 
     pub(super) fn address(&mut self, service: Service) -> SocketAddr {
         self.find(service).address
+    }
+
+    pub(super) fn process_id(&mut self, service: Service) -> u32 {
+        self.find(service).process.id()
+    }
+
+    pub(super) fn operator_address(&mut self, service: Service) -> SocketAddr {
+        self.find(service).operator_address
     }
 
     pub(super) fn kill9(&mut self, service: Service) {
@@ -97,6 +112,6 @@ impl FourProcesses {
 
 impl Running {
     async fn wait_ready(&mut self) {
-        self.process.wait_ready(&format!("http://{}/readyz", self.address), LIMIT).await;
+        self.process.wait_ready(&format!("http://{}/readyz", self.operator_address), LIMIT).await;
     }
 }

@@ -1,11 +1,12 @@
-//! The four services in this very process, as `slipstream up` has them: one context, one port, SQLite.
+//! The four services in this very process, as `slipstream up` has them: one context, two ports, SQLite.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-use axum::Router;
+use slipstream_service::access::Routers;
 use slipstream_service::config::{HttpConfig, TelemetryConfig};
-use slipstream_service::{Context, lifecycle, telemetry};
+use slipstream_service::lifecycle::Listeners;
+use slipstream_service::{Context, telemetry};
 
 use super::port::free_port;
 use super::settings::Surroundings;
@@ -16,6 +17,7 @@ use super::{Service, Settings};
 pub(super) struct OneProcess {
     ctx: Context,
     pub(super) address: SocketAddr,
+    pub(super) operator_address: SocketAddr,
 }
 
 impl OneProcess {
@@ -36,19 +38,20 @@ impl OneProcess {
                 slipstream_dispatcher::start(config(Service::Dispatcher).load(), &ctx).await?,
                 slipstream_ingest::start(config(Service::Ingest).load(), &ctx).await?,
             ];
-            anyhow::Ok(routes.into_iter().fold(Router::new(), Router::merge))
+            anyhow::Ok(routes.into_iter().fold(Routers::default(), Routers::merge))
         };
-        let router = Box::pin(started).await.unwrap_or_else(|error| panic!("a service does not start: {error:#}"));
+        let routers = Box::pin(started).await.unwrap_or_else(|error| panic!("a service does not start: {error:#}"));
         let http: HttpConfig = config(Service::Ingest).load::<slipstream_ingest::Config>().http;
-        let http = HttpConfig { listen: address, ..http };
-        let listener = lifecycle::bind(&http).await.expect("the port is free");
+        let http = HttpConfig { listen: address, operator_listen: ([127, 0, 0, 1], 0).into(), ..http };
+        let listeners = Listeners::bind(&http).await.expect("the port is free");
+        let operator_address = listeners.operator_address();
         let serving = ctx.clone();
         tokio::spawn(async move {
-            if let Err(error) = Box::pin(serving.serve(listener, router, &http)).await {
+            if let Err(error) = Box::pin(serving.serve(listeners, routers, &http)).await {
                 panic!("a part of the system failed: {error:#}");
             }
         });
-        Self { ctx, address }
+        Self { ctx, address, operator_address }
     }
 
     pub(super) fn is_ready(&self) -> bool {

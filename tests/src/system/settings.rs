@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use slipstream_test_support::issuer::AUDIENCE;
 
 use super::Service;
 
 /// The operator's token in all tests.
-pub(crate) const OPERATOR_TOKEN: &str = "operator-token-of-the-tests";
+pub const OPERATOR_TOKEN: &str = "operator-token-of-the-tests";
 
 /// What the registry asks receivers with (SPEC 3.7).
 pub const ORIGIN: &str = "slipstream.example";
@@ -28,6 +29,10 @@ pub struct Settings {
     pub record_lease: Duration,
     /// How long ingest tries to store an event before it answers 503. Default here: as in production, 5 s.
     pub publish_deadline: Duration,
+    /// How long a request's head may take. Default here: as in production, 10 s.
+    pub head_timeout: Duration,
+    /// How long a request's body may take. Default here: as in production, 30 s.
+    pub body_timeout: Duration,
     /// Which targets subscriptions may name.
     pub subscription_targets: Targets,
     /// Which targets the dispatcher calls.
@@ -38,6 +43,17 @@ pub struct Settings {
     /// For how long an endpoint must do nothing but fail until it is disabled, and in how many attempts. Default here:
     /// as in production, 5 days and 20.
     pub disabled_after: (Duration, u32),
+    /// Whose tokens are taken: the URL of an [`Issuer`](slipstream_test_support::Issuer), whose claim `sites` says where
+    /// they are good. Default here, as in production: nobody's.
+    pub issuer: Option<String>,
+    /// The password of the broker's only user. Default here: anybody may connect.
+    pub bus_password: Option<String>,
+    /// A password in the database's URL; the tests' PostgreSQL takes any. Default here: none.
+    pub database_password: Option<String>,
+    /// What is logged, in `tracing`'s filter syntax. Default here: as in production.
+    pub log_filter: Option<String>,
+    /// Where traces go. Default here: nowhere.
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Default for Settings {
@@ -48,10 +64,17 @@ impl Default for Settings {
             delivery_lease: Duration::from_secs(90),
             record_lease: Duration::from_secs(2),
             publish_deadline: Duration::from_secs(5),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
             subscription_targets: Targets::Loopback,
             delivery_targets: Targets::Loopback,
             handshake: Handshake::Optional,
             disabled_after: (Duration::from_hours(5 * 24), 20),
+            issuer: None,
+            bus_password: None,
+            database_password: None,
+            log_filter: None,
+            otlp_endpoint: None,
         }
     }
 }
@@ -122,14 +145,21 @@ impl Settings {
             ("SLIPSTREAM__OPERATOR__TOKEN", OPERATOR_TOKEN.to_owned()),
             ("SLIPSTREAM__DATABASE__URL", database_url.to_owned()),
         ];
-        let variables = if service.has_database() { secrets } else { Vec::new() };
+        let mut variables = if service.has_database() { secrets } else { Vec::new() };
+        if service.opens_secrets() {
+            let file = slipstream_test_support::secrets::master_key_file();
+            variables.push(("SLIPSTREAM__SECRETS__MASTER_KEY_FILE", file.display().to_string()));
+        }
         ServiceConfig { file, variables }
     }
 
     fn toml(&self, service: Service, surroundings: &Surroundings<'_>) -> String {
         let mut text = format!(
             "[http]\ndrain_min = \"0s\"\nconnections_per_address_max = 10000\n\
+             head_timeout = \"{}ms\"\nbody_timeout = \"{}ms\"\n\
              [bus]\nurl = \"{}\"\npublish_deadline_ms = {}\ndelivery_lease_ms = {}\nrecord_lease_ms = {}\n",
+            self.head_timeout.as_millis(),
+            self.body_timeout.as_millis(),
             surroundings.nats_url,
             self.publish_deadline.as_millis(),
             self.delivery_lease.as_millis(),
@@ -159,6 +189,22 @@ impl Settings {
             Service::Ingest => Ok(()),
         };
         written.expect("writing to a string cannot fail");
+        if self.log_filter.is_some() || self.otlp_endpoint.is_some() {
+            text.push_str("[telemetry]\n");
+        }
+        for (name, value) in [("filter", &self.log_filter), ("otlp_endpoint", &self.otlp_endpoint)] {
+            if let Some(value) = value {
+                writeln!(text, "{name} = {value:?}").expect("writing to a string cannot fail");
+            }
+        }
+        if let (Some(issuer), true) = (&self.issuer, service.takes_tokens()) {
+            write!(
+                text,
+                "[[auth.issuers]]\nname = \"test\"\nissuer = \"{issuer}\"\naudiences = [\"{AUDIENCE}\"]\n\
+                 sites = {{ claim = \"sites\" }}\n"
+            )
+            .expect("writing to a string cannot fail");
+        }
         text
     }
 }

@@ -24,8 +24,10 @@ fn every_example_is_read_by_its_service() {
     let dispatcher: slipstream_dispatcher::Config = load("dispatcher.toml", &[]);
     let registry: slipstream_subscription_registry::Config = load("subscription-registry.toml", &[TOKEN]);
     let log: slipstream_activity_log::Config = load("activity-log.toml", &[TOKEN]);
-    let ports = [&ingest.http, &registry.http, &dispatcher.http, &log.http].map(|http| http.listen.port());
-    assert_eq!(ports, [8081, 8082, 8083, 8084], "as deploy/README.md says");
+    let ports = [&ingest.http, &registry.http, &log.http].map(|http| http.listen.port());
+    assert_eq!(ports, [8081, 8082, 8084], "as deploy/README.md says");
+    let all = [&ingest.http, &registry.http, &dispatcher.http, &log.http];
+    assert_eq!(all.map(|http| http.operator_listen.port()), [9081, 9082, 9083, 9084], "as deploy/README.md says");
     assert!(dispatcher.targets.allow.is_empty(), "production calls no private address");
     // What stands there as an example of a setting is its default.
     assert_eq!(log.health, slipstream_activity_log::HealthConfig::default());

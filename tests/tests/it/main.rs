@@ -1,8 +1,14 @@
 //! The whole system, from request to webhook to record. Most tests run twice: in one process and in four.
 
+mod audit;
 mod conformance;
 mod examples;
 mod faults;
 mod interop;
 mod journeys;
+mod limits;
+mod openapi;
 mod refusals;
+mod secrets;
+mod tokens;
+mod walk;

@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
 
 use super::BadKey;
 
@@ -22,13 +23,14 @@ const PUBLIC_BYTES: usize = 32;
 /// A secret key and its public half.
 #[derive(Clone)]
 pub(super) struct KeyPair {
-    seed: [u8; SEED_BYTES],
+    seed: Zeroizing<[u8; SEED_BYTES]>,
     pair: Arc<Ed25519KeyPair>,
 }
 
 impl KeyPair {
     pub(super) fn from_seed(seed: [u8; SEED_BYTES]) -> Self {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&seed).expect("any 32 bytes are a seed");
+        let seed = Zeroizing::new(seed);
+        let pair = Ed25519KeyPair::from_seed_unchecked(seed.as_slice()).expect("any 32 bytes are a seed");
         Self { seed, pair: Arc::new(pair) }
     }
 
@@ -43,8 +45,8 @@ impl KeyPair {
     }
 
     pub(super) fn shown(&self) -> String {
-        let bytes = [&self.seed, self.pair.public_key().as_ref()].concat();
-        format!("{SECRET_KEY_PREFIX}{}", STANDARD.encode(bytes))
+        let bytes = Zeroizing::new([self.seed.as_slice(), self.pair.public_key().as_ref()].concat());
+        format!("{SECRET_KEY_PREFIX}{}", STANDARD.encode(bytes.as_slice()))
     }
 
     pub(super) fn public(&self) -> PublicKey {

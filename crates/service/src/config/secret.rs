@@ -1,21 +1,34 @@
 //! Settings that must not show.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Deserializer};
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
 
 /// The shortest secret that a configuration may hold, in bytes: shorter ones can be guessed.
 pub const SECRET_LEN_MIN: usize = 16;
 
-/// A secret setting: does not print, is not serialised, and compares in constant time (THREATS 5).
+/// Where the master key is that all secrets at rest hang on (THREATS 5); see [`crate::vault`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SecretsConfig {
+    /// File with the master key: 32 random bytes as Base64 or hex text, readable by its owner only. Required.
+    pub master_key_file: Option<PathBuf>,
+    /// File with the master key before it, while the deployment moves to the new one: what either has wrapped is opened.
+    /// None by default.
+    pub previous_master_key_file: Option<PathBuf>,
+}
+
+/// A secret setting: does not print, is not serialised, compares in constant time, and is wiped when dropped (THREATS 5).
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret(Zeroizing<String>);
 
 impl Secret {
     /// A secret from its text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self(Zeroizing::new(text.into()))
     }
 
     /// The secret itself. Every call is a place where it may leak.
@@ -51,7 +64,7 @@ impl fmt::Display for Secret {
 
 impl<'de> Deserialize<'de> for Secret {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
         if text.len() < SECRET_LEN_MIN {
             return Err(serde::de::Error::custom(format!("a secret has at least {SECRET_LEN_MIN} bytes")));
         }

@@ -8,12 +8,15 @@ use url::Url;
 
 use super::{Secret, duration};
 
-/// The listener and its limits (THREATS 7).
+/// The listeners and their limits (THREATS 7), which each of the two has for itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
-    /// The address to listen on. Default `127.0.0.1:8080`.
+    /// The address to listen on for everybody. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
+    /// The address to listen on for operators and what watches the process: `/admin/v1`, `/livez`, `/readyz`, `/metrics`.
+    /// Never exposed to the public. Default `127.0.0.1:8081`.
+    pub operator_listen: SocketAddr,
     /// How long a request's head may take to arrive, from its first byte (from the connection's start for the first
     /// one). Default 10 s.
     #[serde(with = "duration")]
@@ -44,6 +47,7 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            operator_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(75),

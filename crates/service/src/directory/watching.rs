@@ -11,6 +11,7 @@ use super::apply::Records;
 use super::{Directory, Snapshot};
 use crate::health::Check;
 use crate::names;
+use crate::vault::{Vault, VaultError};
 
 /// Changes applied before a snapshot is made of them. A bound, so that a stream of changes without end is seen too.
 const CHANGES_AT_ONCE_MAX: usize = 10_000;
@@ -27,9 +28,9 @@ pub(super) struct Watching {
 
 impl Watching {
     /// Reads the initial values.
-    pub(super) async fn begin(bucket: &ConfigBucket) -> anyhow::Result<Self> {
+    pub(super) async fn begin(bucket: &ConfigBucket, vault: Option<Vault>) -> anyhow::Result<Self> {
         let changes = bucket.watch().await.context("cannot watch")?;
-        let mut watching = Self { records: Records::default(), changes: Box::pin(changes) };
+        let mut watching = Self { records: Records::new(vault), changes: Box::pin(changes) };
         loop {
             match watching.changes.next().await {
                 Some(Ok(ConfigChange::Initialised)) => return Ok(watching),
@@ -40,7 +41,23 @@ impl Watching {
     }
 
     pub(super) fn snapshot(&mut self) -> Snapshot {
-        self.records.snapshot()
+        let snapshot = self.records.snapshot();
+        metrics::gauge!(names::DIRECTORY_SUBSCRIPTIONS).set(snapshot.subscriptions().len() as f64);
+        metrics::gauge!(names::DIRECTORY_SUBSCRIPTIONS_SEALED).set(self.records.sealed_count() as f64);
+        snapshot
+    }
+
+    /// See [`Records::take_wrong_key`].
+    pub(super) fn take_wrong_key(&mut self) -> Option<VaultError> {
+        self.records.take_wrong_key()
+    }
+
+    /// Says that a data key does not unwrap. What is known goes on: at the start it would have been the end.
+    fn tell_wrong_key(&mut self) {
+        if let Some(error) = self.take_wrong_key() {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::error!(error, "a data key cannot be unwrapped; what is sealed under it is held back");
+        }
     }
 
     /// Waits for a change and takes in whatever else is there by then.
@@ -74,33 +91,40 @@ fn apply(records: &mut Records, change: Result<ConfigChange, BusError>) -> anyho
 }
 
 /// Applies changes for ever.
-pub(super) async fn keep_up(bucket: ConfigBucket, mut watching: Watching, directory: Directory, check: Check) {
+pub(super) async fn keep_up(
+    bucket: ConfigBucket,
+    vault: Option<Vault>,
+    mut watching: Watching,
+    directory: Directory,
+    check: Check,
+) {
     loop {
         let lost = loop {
             match watching.next().await {
                 Ok(()) if watching.records.has_changed() => {
                     let snapshot = watching.snapshot();
-                    metrics::gauge!(names::DIRECTORY_SUBSCRIPTIONS).set(snapshot.subscriptions().len() as f64);
                     directory.replace(snapshot);
                 }
                 Ok(()) => {}
                 Err(error) => break error,
             }
+            watching.tell_wrong_key();
         };
         tracing::warn!(error = format!("{lost:#}"), "the watch of the config bucket is lost; beginning anew");
         metrics::counter!(names::DIRECTORY_WATCHES_LOST).increment(1);
         check.set_not_ready("the watch of the config bucket is lost; what was known before still serves");
-        watching = begin_anew(&bucket).await;
+        watching = begin_anew(&bucket, vault.as_ref()).await;
+        watching.tell_wrong_key();
         directory.replace(watching.snapshot());
         check.set_ready();
     }
 }
 
-async fn begin_anew(bucket: &ConfigBucket) -> Watching {
+async fn begin_anew(bucket: &ConfigBucket, vault: Option<&Vault>) -> Watching {
     let (mut wait, wait_max) = RETRY_WAIT;
     loop {
         tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
-        match Watching::begin(bucket).await {
+        match Watching::begin(bucket, vault.cloned()).await {
             Ok(watching) => return watching,
             Err(error) => tracing::debug!(error = format!("{error:#}"), "the config bucket cannot be watched yet"),
         }

@@ -1,19 +1,16 @@
 //! What a connection is doing, so that one that does nothing can be closed.
 //!
 //! hyper's own head timeout counts from the end of the previous request, so it cannot tell an idle connection (75 s)
-//! from a slow head (10 s), and it makes a timer per request. Here the connection's socket notes the first byte of a
-//! head, the service notes when a request begins and ends, and one timer looks at the notes.
+//! from a slow head (10 s), and it makes a timer per request. Here the connection's socket (`noted`) notes the first
+//! byte of a head, the service notes when a request begins and ends, and one timer looks at the notes.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::time::Instant;
 
-/// No head is being read.
+/// No head is being read; nothing was asked yet.
 const NONE: u64 = u64::MAX;
 
 /// The notes. Times are milliseconds since `start`.
@@ -43,7 +40,7 @@ impl Activity {
             start: Instant::now(),
             requests: AtomicUsize::new(0),
             head_since: AtomicU64::new(0),
-            quiet_since: AtomicU64::new(0),
+            quiet_since: AtomicU64::new(NONE),
         })
     }
 
@@ -54,14 +51,30 @@ impl Activity {
     /// A request begins, and ends when the answer's guard is dropped.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.head_since.store(NONE, Ordering::Relaxed);
+        self.quiet_since.store(self.now(), Ordering::Relaxed);
         self.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
     }
 
-    /// Bytes came: outside a request they are the beginning of a head.
-    fn received(&self) {
-        if self.requests.load(Ordering::Relaxed) == 0 && self.head_since.load(Ordering::Relaxed) == NONE {
+    /// Bytes of HTTP/1 came: outside a request they are the beginning of a head.
+    pub(super) fn received(&self) {
+        if self.requests.load(Ordering::Relaxed) == 0 {
+            self.head_is_under_way();
+        }
+    }
+
+    /// A head has begun and is not whole.
+    pub(super) fn head_is_under_way(&self) {
+        if self.head_since.load(Ordering::Relaxed) == NONE {
             self.head_since.store(self.now(), Ordering::Relaxed);
+        }
+    }
+
+    /// No head of HTTP/2 is incomplete. What else its peer sends is no sign of life: it may PING for ever. A connection
+    /// that has not asked for anything yet still owes its first head.
+    pub(super) fn head_is_whole(&self) {
+        if self.quiet_since.load(Ordering::Relaxed) != NONE {
+            self.head_since.store(NONE, Ordering::Relaxed);
         }
     }
 
@@ -77,6 +90,7 @@ impl Activity {
             let deadline = at(head_since, head_timeout);
             return if deadline <= now { Judgement::SlowHead } else { Judgement::Wait(deadline) };
         }
+        // Nothing but a request ends a connection's first head, so it was asked for something by now.
         let deadline = at(self.quiet_since.load(Ordering::Relaxed), idle_timeout);
         if deadline <= now { Judgement::Idle } else { Judgement::Wait(deadline.min(now + head_timeout)) }
     }
@@ -90,49 +104,6 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.quiet_since.store(self.0.now(), Ordering::Relaxed);
         self.0.requests.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A socket whose reads are noted.
-#[derive(Debug)]
-pub(super) struct Noted<T> {
-    pub(super) inner: T,
-    pub(super) activity: Arc<Activity>,
-}
-
-impl<T: Read + Unpin> Read for Noted<T> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
-        let poll = Pin::new(&mut self.inner).poll_read(cx, buf);
-        if poll.is_ready() {
-            self.activity.received();
-        }
-        poll
-    }
-}
-
-impl<T: Write + Unpin> Write for Noted<T> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 }
 
@@ -165,5 +136,27 @@ mod tests {
         assert!(matches!(judge(), Judgement::Wait(_)));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(judge(), Judgement::Idle);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_that_are_no_head_are_no_sign_of_life() {
+        let activity = Activity::new();
+        let judge = || activity.judge(HEAD, IDLE);
+        activity.head_is_whole();
+        tokio::time::advance(HEAD).await;
+        assert_eq!(judge(), Judgement::SlowHead, "the first head is still owed");
+        drop(activity.begin());
+        for _ in 0..7 {
+            tokio::time::advance(HEAD).await;
+            activity.head_is_whole();
+            assert!(matches!(judge(), Judgement::Wait(_)), "a PING is no head");
+        }
+        tokio::time::advance(HEAD).await;
+        activity.head_is_whole();
+        assert_eq!(judge(), Judgement::Idle);
+        activity.head_is_under_way();
+        assert!(matches!(judge(), Judgement::Wait(_)));
+        tokio::time::advance(HEAD).await;
+        assert_eq!(judge(), Judgement::SlowHead);
     }
 }

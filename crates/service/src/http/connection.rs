@@ -14,12 +14,20 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::{Activity, Judgement, Noted};
+use super::activity::{Activity, Judgement};
+use super::noted::Noted;
 use super::{App, HEAD_BYTES_MAX, HEAD_FIELDS_MAX, STREAMS_MAX};
 use crate::config::HttpConfig;
+use crate::names;
 
 /// How long a connection that is being closed may take to write what it still has.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Streams that a peer of HTTP/2 opened and reset before we looked; one more ends the connection. How often a peer may
+/// do so in the long run is the matter of `frames`.
+const RESET_STREAMS_MAX: usize = 20;
+/// Streams that we had to reset because of a peer's errors, in the whole life of a connection; one more ends it.
+const ERROR_STREAMS_MAX: usize = 1024;
 
 /// What all connections of a listener share.
 #[derive(Debug)]
@@ -49,6 +57,9 @@ impl Shared {
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
+            // Both are as h2 has them: streams reset by the peer before we took them, and by us for the peer's errors.
+            .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+            .max_local_error_reset_streams(ERROR_STREAMS_MAX)
             // A peer that has gone away without a word keeps no streams open.
             .keep_alive_interval(config.idle_timeout)
             .keep_alive_timeout(CLOSE_TIMEOUT);
@@ -76,7 +87,7 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
     // Answers are written whole: waiting for more would only delay them. Fails only on a socket that is dead already.
     let _ = stream.set_nodelay(true);
     let activity = Activity::new();
-    let io = Noted { inner: TokioIo::new(stream), activity: Arc::clone(&activity) };
+    let io = TokioIo::new(Noted::new(stream, Arc::clone(&activity)));
     let service = service_fn({
         let (shared, activity) = (Arc::clone(&shared), Arc::clone(&activity));
         move |request| {
@@ -130,7 +141,10 @@ async fn next_end(shared: &Shared, activity: &Activity, closing: bool) -> End {
             () = shared.cut.cancelled() => return End::Cut,
             () = look.as_mut() => match activity.judge(shared.head_timeout, shared.idle_timeout) {
                 Judgement::Wait(until) => look.as_mut().reset(until),
-                Judgement::SlowHead => return End::Cut,
+                Judgement::SlowHead => {
+                    metrics::counter!(names::HTTP_SERVER_CONNECTIONS_CUT, names::ERROR_TYPE => "slow_head").increment(1);
+                    return End::Cut;
+                }
                 Judgement::Idle => return End::Close,
             },
         }

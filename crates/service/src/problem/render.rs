@@ -11,6 +11,7 @@ use serde::Serialize;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::trace::TraceContext;
 use url::Url;
+use utoipa::ToSchema;
 
 use super::{ApiError, CONTENT_TYPE, log};
 
@@ -21,17 +22,27 @@ const QUOTA_TYPE: &str = "https://iana.org/assignments/http-problem-types#quota-
 const PLAIN_DETAIL_BYTES_MAX: usize = 1024;
 
 /// The members of the document, in this order.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem, description = "A refusal or a failure (RFC 9457).")]
+pub(crate) struct Document<'a> {
+    /// What kind of problem it is; `about:blank` when the status says it all.
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     problem_type: Cow<'a, str>,
+    /// The kind in words.
     title: &'a str,
+    /// The status of the answer.
     status: u16,
+    /// This occurrence, in words.
     detail: &'a str,
+    /// The trace of the request (W3C Trace Context), which operators find it by.
     #[serde(rename = "traceId")]
+    #[schema(pattern = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$")]
     trace_id: String,
+    /// Which members are wrong.
     #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
     errors: &'a [FieldError],
+    /// Which quota is used up.
     #[serde(rename = "violated-policies", skip_serializing_if = "Option::is_none")]
     violated_policies: Option<[&'a str; 1]>,
 }

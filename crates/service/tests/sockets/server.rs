@@ -88,6 +88,11 @@ impl Client {
         self.0.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// Writes these bytes as they are; an error means that the server has closed.
+    pub(crate) async fn write_bytes(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.write_all(bytes).await
+    }
+
     /// A request on this connection, which stays open.
     pub(crate) async fn get(&mut self, path: &str) -> String {
         self.write(&format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
@@ -99,6 +104,16 @@ impl Client {
         let mut buffer = [0; 4096];
         let read = tokio::time::timeout(LIMIT, self.0.read(&mut buffer)).await.expect("an answer in time").unwrap();
         String::from_utf8_lossy(&buffer[..read]).into_owned()
+    }
+
+    /// The next frame of HTTP/2: its kind, its stream, and its payload.
+    pub(crate) async fn frame(&mut self) -> (u8, u32, Vec<u8>) {
+        let mut start = [0; 9];
+        self.0.read_exact(&mut start).await.unwrap();
+        let [a, b, c, kind, _, stream @ ..] = start;
+        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        self.0.read_exact(&mut payload).await.unwrap();
+        (kind, u32::from_be_bytes(stream), payload)
     }
 
     /// Everything until the server closes.

@@ -2,7 +2,7 @@
 
 use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::Surface;
-use slipstream_core::contract::Skipped;
+use slipstream_core::contract::{Audited, Skipped};
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::ids::{AccountId, DeliveryId, EventKey, ReplayId, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
@@ -191,6 +191,8 @@ pub struct Batch {
     pub attempts: Vec<AttemptRecord>,
     /// Subscriptions that were removed.
     pub removals: Vec<Removal>,
+    /// Who did what, in the order in which it came.
+    pub audited: Vec<Audited>,
     /// Messages that nobody could read.
     pub quarantined: Vec<Quarantined>,
 }
@@ -198,7 +200,8 @@ pub struct Batch {
 impl Batch {
     /// How many records it holds.
     pub fn len(&self) -> usize {
-        self.events.len() + self.deliveries.len() + self.attempts.len() + self.removals.len() + self.quarantined.len()
+        let about_events = self.events.len() + self.deliveries.len() + self.attempts.len();
+        about_events + self.removals.len() + self.audited.len() + self.quarantined.len()
     }
 
     /// Whether it holds none.

@@ -53,6 +53,7 @@ codes! { Reason {
     ConsentPending = 11,
     CancelledByRequest = 12,
     Rescheduled = 13,
+    SecretsSealed = 14,
 } }
 
 codes! { ErrorCode {

@@ -11,7 +11,7 @@ use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
 
 use super::batch::DeliveryRecord;
-use super::query::big;
+use super::query::{big, of_ids};
 use super::upsert::{Upsert, text};
 use crate::error::StoreError;
 
@@ -69,9 +69,6 @@ const NOTED: Upsert = Upsert {
                   OR delivery_subscriptions.succeeded_ms < excluded.succeeded_ms",
 };
 
-/// Rows of one statement; the last ones repeat one, so that the drivers find few statements prepared.
-const LOOKED_UP: [usize; 3] = [256, 32, 4];
-
 /// The latest success of each subscription among `deliveries`, in the order of the subscriptions.
 pub(super) fn successes(deliveries: &[DeliveryRecord]) -> Vec<(Uuid, String, i64)> {
     let taken = deliveries.iter().filter(|delivery| delivery.state == DeliveryState::Succeeded);
@@ -92,18 +89,12 @@ pub(super) async fn note(
         succeeded_ms: i64,
     }
     let mut noted = Vec::new();
-    let mut rest = successes.as_slice();
-    while let Some((last, ..)) = rest.last() {
-        let size = LOOKED_UP.into_iter().rev().find(|size| *size >= rest.len()).unwrap_or(LOOKED_UP[0]);
-        let (chunk, behind) = rest.split_at(size.min(rest.len()));
-        rest = behind;
-        let places = (1..=size).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
+    let ids: Vec<_> = successes.iter().map(|(subscription, ..)| *subscription).collect();
+    for (places, values) in of_ids(&ids) {
         let sql = format!(
             "SELECT subscription, succeeded_ms FROM delivery_subscriptions \
              WHERE succeeded_ms IS NOT NULL AND subscription IN ({places})"
         );
-        let ids = chunk.iter().map(|(subscription, ..)| subscription).chain(std::iter::repeat(last)).take(size);
-        let values = ids.map(|id| Value::Uuid(Some(*id)));
         let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
         noted.extend(Noted::find_by_statement(statement).all(connection).await?);
     }

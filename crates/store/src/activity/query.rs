@@ -32,7 +32,7 @@ pub struct Filter {
     pub event_id: Option<String>,
     /// By this interface.
     pub surface: Option<Surface>,
-    /// Of the event with this key. No index has it alone: it is looked for among what the other conditions leave.
+    /// Of the event with this key. On SQLite no index has it: it is looked for among what the other conditions leave.
     pub event: Option<EventKey>,
     /// Of events accepted at or after this instant.
     pub since: Option<Timestamp>,
@@ -161,6 +161,24 @@ pub(super) fn add_keys(conditions: &mut Conditions, columns: &str, keys: &[(i64,
     let padded = keys.iter().chain(std::iter::repeat(last)).take(size);
     let values = padded.flat_map(|(time, unique)| [big(*time), unique.clone()]);
     conditions.add(&format!("{columns} IN (VALUES {places})"), values.collect::<Vec<_>>());
+}
+
+/// Ids of one statement of [`of_ids`].
+const IDS: [usize; 3] = [256, 32, 4];
+
+/// What stands between the brackets of `IN (…)`, and its values, so often that every one of `ids` is asked for. As with
+/// [`add_keys`] there are few numbers of parameters, and the last ones repeat one.
+pub(super) fn of_ids(ids: &[Uuid]) -> impl Iterator<Item = (String, Vec<Value>)> {
+    let mut rest = ids;
+    std::iter::from_fn(move || {
+        let last = rest.last()?;
+        let size = IDS.into_iter().rev().find(|size| *size >= rest.len()).unwrap_or(IDS[0]);
+        let (chunk, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        let places = (1..=size).map(|number| format!("${number}")).collect::<Vec<_>>().join(", ");
+        let padded = chunk.iter().chain(std::iter::repeat(last)).take(size);
+        Some((places, padded.map(|id| Value::Uuid(Some(*id))).collect()))
+    })
 }
 
 /// Conditions and their values, in the order of their parameters.

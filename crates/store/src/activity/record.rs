@@ -1,15 +1,16 @@
 //! Writing a batch.
 
-use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, Statement, Value, sqlx};
-use slipstream_core::delivery::{DeliveryState, Reason};
+use sea_orm::{DbErr, RuntimeErr, Value, sqlx};
 use slipstream_core::ids::id_hash;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
-use super::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Removal};
+use super::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord};
 use super::code::Code;
+use super::counting::{Counted, Counts};
 use super::upsert::{Upsert, optional_text, text};
-use super::{health, quarantine};
+use super::{health, quarantine, removal};
+use crate::audit;
 use crate::entity::to_json;
 use crate::error::StoreError;
 use crate::store::Store;
@@ -87,7 +88,8 @@ const DELIVERIES: Upsert = Upsert {
         "replay",
     ],
     on_conflict: "(created_ms, id) DO UPDATE SET state = excluded.state, reason = excluded.reason, \
-                  next_attempt_ms = excluded.next_attempt_ms, updated_ms = excluded.updated_ms \
+                  next_attempt_ms = excluded.next_attempt_ms, updated_ms = excluded.updated_ms, \
+                  state_before = deliveries.state \
                   WHERE (CASE WHEN excluded.state < 20 THEN 0 ELSE excluded.state END, excluded.updated_ms, \
                   excluded.state, COALESCE(excluded.reason, 0), COALESCE(excluded.next_attempt_ms, 0)) \
                   > (CASE WHEN deliveries.state < 20 THEN 0 ELSE deliveries.state END, deliveries.updated_ms, \
@@ -99,7 +101,7 @@ const ATTEMPTS: Upsert = Upsert {
     columns: &["delivery_id", "number", "started_ms", "duration_us", "status", "error", "response"],
     on_conflict: "(delivery_id, number) DO UPDATE SET started_ms = excluded.started_ms, \
                   duration_us = excluded.duration_us, status = excluded.status, error = excluded.error, \
-                  response = excluded.response WHERE (excluded.started_ms, excluded.duration_us) \
+                  response = excluded.response, is_again = 1 WHERE (excluded.started_ms, excluded.duration_us) \
                   > (attempts.started_ms, attempts.duration_us)",
 };
 
@@ -109,15 +111,13 @@ const SUBSCRIPTIONS: Upsert = Upsert {
     on_conflict: "(subscription) DO NOTHING",
 };
 
-/// How many deliveries of a removed subscription are cancelled by one statement.
-const CANCELLED_MAX: u64 = 2000;
-
-/// Writes `batch` in one transaction; then cancels what its removals leave undelivered, in steps of their own.
+/// Writes `batch` in one transaction; then cancels, in steps of their own, what subscriptions that were removed, now or
+/// before, will not receive.
 ///
 /// Idempotent: writing a batch again, whole or in part, before or after others, changes nothing.
 ///
 /// # Errors
-/// Nothing is written, except that some removals may be done when the error is of a later one.
+/// Nothing is written, or all but some of the cancellations; writing it again makes those.
 pub async fn record(store: &Store, mut batch: Batch) -> Result<(), StoreError> {
     batch.merge();
     let transaction = store.begin().await?;
@@ -130,16 +130,23 @@ pub async fn record(store: &Store, mut batch: Batch) -> Result<(), StoreError> {
     };
     SUBSCRIPTIONS.run(&transaction, subscriptions, bind).await?;
     let successes = health::successes(&batch.deliveries);
-    DELIVERIES.run(&transaction, batch.deliveries, bind_delivery).await?;
-    ATTEMPTS.run(&transaction, batch.attempts, bind_attempt).await?;
+    let mut counts = Counts::default();
+    let deliveries = batch.deliveries;
+    let rows = deliveries.iter().collect();
+    let written = DELIVERIES.run_returning(&transaction, rows, bind_delivery, "id, state_before").await?;
+    counts.deliveries(&deliveries, &written)?;
+    let attempts: Vec<_> = batch.attempts.iter().map(Counted::of).collect();
+    let returning = "delivery_id, number, is_again";
+    let written = ATTEMPTS.run_returning(&transaction, batch.attempts, bind_attempt, returning).await?;
+    counts.attempts(&deliveries, &attempts, &written)?;
     quarantine::UPSERT.run(&transaction, batch.quarantined, quarantine::bind).await?;
+    removal::remember(&transaction, &batch.removals).await?;
     // Last, since another writer may wait for these rows.
     health::note(&transaction, successes).await?;
+    counts.add(&transaction).await?;
+    audit::append(&transaction, &batch.audited).await?;
     transaction.commit().await?;
-    for removal in batch.removals {
-        while cancel(store.connection(), removal).await? == CANCELLED_MAX {}
-    }
-    Ok(())
+    removal::settle(store, &batch.removals, &removal::waiting(&deliveries)).await
 }
 
 fn millis(at: Option<Timestamp>) -> Value {
@@ -176,8 +183,7 @@ fn bind_event(event: EventRecord, values: &mut Vec<Value>) {
     ]);
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the shape that `Upsert::run` asks for")]
-fn bind_delivery(delivery: DeliveryRecord, values: &mut Vec<Value>) {
+fn bind_delivery(delivery: &DeliveryRecord, values: &mut Vec<Value>) {
     values.extend([
         millis(Some(delivery.created_at())),
         Value::Uuid(Some(delivery.id.0)),
@@ -204,23 +210,6 @@ fn bind_attempt(attempt: AttemptRecord, values: &mut Vec<Value>) {
         code(attempt.error),
         Value::Bytes(attempt.response),
     ]);
-}
-
-/// Cancels up to [`CANCELLED_MAX`] deliveries of a removed subscription; says how many.
-async fn cancel(connection: &impl ConnectionTrait, removal: Removal) -> Result<u64, StoreError> {
-    // `state <> 60` says nothing new; it lets both planners use the partial index.
-    let sql = "UPDATE deliveries SET state = $1, reason = $2, next_attempt_ms = NULL, updated_ms = $3 \
-               WHERE (created_ms, id) IN (SELECT created_ms, id FROM deliveries \
-               WHERE state IN (0, 10) AND state <> 60 AND subscription = $4 LIMIT $5)";
-    let values = [
-        code(Some(DeliveryState::Cancelled)),
-        code(Some(Reason::SubscriptionRemoved)),
-        millis(Some(removal.at)),
-        Value::Uuid(Some(removal.subscription.0)),
-        Value::BigInt(Some(CANCELLED_MAX as i64)),
-    ];
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-    Ok(connection.execute_raw(statement).await?.rows_affected())
 }
 
 /// Whether the database refused rows for what is in them, so that trying again is in vain while other rows may pass.

@@ -10,7 +10,8 @@ use crate::store::Store;
 /// What is older than these instants is forgotten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// Deliveries with their attempts that came into a final state before; events without deliveries; quarantine.
+    /// Deliveries with their attempts that came into a final state before; events without deliveries; quarantine; what
+    /// endpoints' deliveries amounted to; 30 days later, which subscriptions were removed.
     pub records_before: Timestamp,
     /// Response bytes of attempts that started before.
     pub responses_before: Timestamp,
@@ -22,6 +23,10 @@ struct Old {
     id: Uuid,
     event_key: String,
 }
+
+/// How much longer than records it is remembered that a subscription was removed: records of its deliveries wait on the bus
+/// for as long as the database is away.
+const REMOVALS_KEPT_MS: i64 = 30 * 24 * 3600 * 1000;
 
 /// Whether event `e` is old. It goes after its deliveries: they are what keeps it, by (`created_ms`, `event_key`).
 const IS_OLD: &str = "e.accepted_ms < $1 AND COALESCE(e.routed_ms, e.cancelled_ms, e.intended_ms, e.accepted_ms) < $1 \
@@ -53,6 +58,23 @@ pub async fn expire(store: &Store, retention: Retention, limit: usize) -> Result
         store,
         "DELETE FROM quarantine WHERE id IN (SELECT id FROM quarantine WHERE received_ms < $1 LIMIT $2)",
         before,
+        limit,
+    )
+    .await?;
+    // What waits is counted until it has ended.
+    touched += forget(
+        store,
+        "DELETE FROM endpoint_hours WHERE (subscription, hour_ms) IN (SELECT subscription, hour_ms FROM endpoint_hours \
+         WHERE hour_ms < $1 - 3600000 AND waiting <= 0 LIMIT $2)",
+        before,
+        limit,
+    )
+    .await?;
+    touched += forget(
+        store,
+        "DELETE FROM removed_subscriptions WHERE subscription IN (SELECT subscription FROM removed_subscriptions \
+         WHERE removed_ms < $1 LIMIT $2)",
+        Timestamp::from_millis(before.as_millis().saturating_sub(REMOVALS_KEPT_MS)),
         limit,
     )
     .await?;

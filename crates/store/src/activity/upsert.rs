@@ -3,7 +3,7 @@
 //! The statements are written here and not by sea-orm's builder: building one takes longer than SQLite needs to run
 //! it, and with a few fixed row counts the drivers find them prepared.
 
-use sea_orm::{ConnectionTrait, DbBackend, Statement, Value};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value};
 
 use crate::error::StoreError;
 
@@ -27,25 +27,53 @@ impl Upsert {
         rows: Vec<R>,
         bind: impl Fn(R, &mut Vec<Value>),
     ) -> Result<(), StoreError> {
-        let backend = connection.get_database_backend();
-        let mut left = rows.len();
-        let mut rows = rows.into_iter();
-        for chunk in CHUNKS {
-            if left < chunk {
-                continue;
-            }
-            let sql = self.sql(backend, chunk);
-            while left >= chunk {
-                let mut values = Vec::with_capacity(chunk * self.columns.len());
-                rows.by_ref().take(chunk).for_each(|row| bind(row, &mut values));
-                left -= chunk;
-                connection.execute_raw(Statement::from_sql_and_values(backend, sql.clone(), values)).await?;
-            }
+        for statement in self.statements(connection.get_database_backend(), rows, bind, "") {
+            connection.execute_raw(statement).await?;
         }
         Ok(())
     }
 
-    fn sql(&self, backend: DbBackend, rows: usize) -> String {
+    /// The same; says of each row that was made or changed what stands in the columns `returning` now.
+    pub(super) async fn run_returning<R>(
+        &self,
+        connection: &impl ConnectionTrait,
+        rows: Vec<R>,
+        bind: impl Fn(R, &mut Vec<Value>),
+        returning: &str,
+    ) -> Result<Vec<QueryResult>, StoreError> {
+        let mut written = Vec::with_capacity(rows.len());
+        for statement in self.statements(connection.get_database_backend(), rows, bind, returning) {
+            written.extend(connection.query_all_raw(statement).await?);
+        }
+        Ok(written)
+    }
+
+    /// One statement per chunk of `rows`, each made when it is asked for.
+    fn statements<R>(
+        &self,
+        backend: DbBackend,
+        rows: Vec<R>,
+        bind: impl Fn(R, &mut Vec<Value>),
+        returning: &str,
+    ) -> impl Iterator<Item = Statement> {
+        let mut left = rows.len();
+        let mut rows = rows.into_iter();
+        let mut prepared: Option<(usize, String)> = None;
+        std::iter::from_fn(move || {
+            let chunk = CHUNKS.into_iter().find(|chunk| *chunk <= left)?;
+            left -= chunk;
+            let mut values = Vec::with_capacity(chunk * self.columns.len());
+            rows.by_ref().take(chunk).for_each(|row| bind(row, &mut values));
+            let sql = match prepared.take() {
+                Some((rows, sql)) if rows == chunk => sql,
+                _ => self.sql(backend, chunk, returning),
+            };
+            prepared = Some((chunk, sql.clone()));
+            Some(Statement::from_sql_and_values(backend, sql, values))
+        })
+    }
+
+    fn sql(&self, backend: DbBackend, rows: usize, returning: &str) -> String {
         use std::fmt::Write as _;
         let mut sql = String::with_capacity(256 + rows * self.columns.len() * 6);
         write!(sql, "INSERT INTO {} (\"{}\") VALUES ", self.table, self.columns.join("\", \""))
@@ -68,6 +96,10 @@ impl Upsert {
         }
         sql.push_str(") ON CONFLICT ");
         sql.push_str(self.on_conflict);
+        if !returning.is_empty() {
+            sql.push_str(" RETURNING ");
+            sql.push_str(returning);
+        }
         sql
     }
 }
@@ -96,10 +128,24 @@ mod tests {
     #[test]
     fn each_backend_gets_its_own_parameters() {
         assert_eq!(
-            UPSERT.sql(DbBackend::Postgres, 2),
-            r#"INSERT INTO t ("a", "b") VALUES ($1,$2), ($3,$4) ON CONFLICT DO NOTHING"#
+            UPSERT.sql(DbBackend::Postgres, 2, "a"),
+            r#"INSERT INTO t ("a", "b") VALUES ($1,$2), ($3,$4) ON CONFLICT DO NOTHING RETURNING a"#
         );
-        assert_eq!(UPSERT.sql(DbBackend::Sqlite, 1), r#"INSERT INTO t ("a", "b") VALUES (?,?) ON CONFLICT DO NOTHING"#);
+        let sqlite = UPSERT.sql(DbBackend::Sqlite, 1, "");
+        assert_eq!(sqlite, r#"INSERT INTO t ("a", "b") VALUES (?,?) ON CONFLICT DO NOTHING"#);
+    }
+
+    #[test]
+    fn every_row_is_in_one_statement() {
+        for rows in [0, 1, 5, 256, 1365] {
+            let bind = |row: i64, values: &mut Vec<Value>| values.extend([row.into(), 0.into()]);
+            let statements: Vec<_> = UPSERT.statements(DbBackend::Sqlite, (0..rows).collect(), bind, "").collect();
+            let bound: Vec<_> =
+                statements.iter().flat_map(|it| it.values.as_ref().unwrap().0.clone()).step_by(2).collect();
+            assert_eq!(bound, (0..rows).map(Value::from).collect::<Vec<_>>());
+            let places: usize = statements.iter().map(|it| it.sql.matches('?').count()).sum();
+            assert_eq!(places, 2 * rows as usize);
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Table `subscriptions`. Rows hold secrets (header values, signing keys), so the model does not print.
+//! Table `subscriptions`. Rows hold secrets (header values, signing keys), sealed; those that a release before sealing
+//! wrote hold them in clear until they are sealed too, so the model does not print.
 
 use std::fmt;
 
@@ -10,7 +11,7 @@ use slipstream_core::config::{
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::timestamp::Timestamp;
 
-use super::{Row, to_json};
+use super::{Row, to_json, to_sealed_json};
 use crate::error::StoreError;
 
 #[derive(Clone, DeriveEntityModel)]
@@ -33,6 +34,8 @@ pub(crate) struct Model {
     pub(crate) disabled_reason: Option<String>,
     /// When it was last made or enabled; what happened before has no say.
     pub(crate) enabled_at_ms: i64,
+    /// The revision that made or enabled it; what was found by an earlier one has no say.
+    pub(crate) target_revision: i64,
     /// Since when it has been degraded, if it is.
     pub(crate) degraded_since_ms: Option<i64>,
     /// When its health was last told or reset; what was seen before has no say.
@@ -92,31 +95,35 @@ fn state_from(state: &str, reason: Option<&str>) -> Option<EndpointState> {
 
 impl Model {
     /// The row of `subscription`, made or enabled at `enabled_at`.
-    pub(crate) fn new(subscription: &Subscription, enabled_at: Timestamp) -> Self {
+    ///
+    /// # Errors
+    /// [`StoreError::NotSealed`] if one of its secrets is not sealed.
+    pub(crate) fn new(subscription: &Subscription, enabled_at: Timestamp) -> Result<Self, StoreError> {
         let (state, disabled_reason) = state_columns(subscription.state);
         let degraded_since_ms = match subscription.health {
             Health::Healthy => None,
             Health::Degraded(since) => Some(since.as_millis()),
         };
-        Self {
+        Ok(Self {
             id: subscription.id.to_string(),
             surface: subscription.surface.as_str().to_owned(),
             site: subscription.site.to_string(),
             feature: subscription.feature.name.to_owned(),
             account: subscription.account.to_string(),
             uri: subscription.uri.clone(),
-            headers: to_json(&subscription.headers),
+            headers: to_sealed_json(&subscription.headers)?,
             event_types: to_json(&subscription.event_types),
             state: state.to_owned(),
             disabled_reason,
             enabled_at_ms: enabled_at.as_millis(),
+            target_revision: subscription.revision,
             degraded_since_ms,
             health_at_ms: enabled_at.as_millis(),
             consent: to_json(&subscription.consent),
             limits: to_json(&subscription.limits),
-            signing_keys: to_json(&subscription.signing_keys),
+            signing_keys: to_sealed_json(&subscription.signing_keys)?,
             revision: subscription.revision,
-        }
+        })
     }
 }
 

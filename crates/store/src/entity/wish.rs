@@ -1,4 +1,4 @@
-//! Table `wishes`. Rows hold secrets (header values), so the model does not print.
+//! Table `wishes`. Rows hold secrets (header values), sealed, as in `subscriptions`; the model does not print.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use sea_orm::entity::prelude::*;
 use slipstream_core::config::SubscriptionHeader;
 use slipstream_core::timestamp::Timestamp;
 
-use super::{Row, to_json};
+use super::{Row, to_json, to_sealed_json};
 use crate::error::StoreError;
 use crate::handshakes::wishes::Wish;
 
@@ -34,15 +34,17 @@ pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-impl From<&Wish> for Model {
-    fn from(wish: &Wish) -> Self {
-        Self {
+impl TryFrom<&Wish> for Model {
+    type Error = StoreError;
+
+    fn try_from(wish: &Wish) -> Result<Self, StoreError> {
+        Ok(Self {
             subscription: wish.subscription.to_string(),
             uri: wish.uri.clone(),
-            headers: to_json(&wish.headers),
+            headers: to_sealed_json(&wish.headers)?,
             event_types: to_json(&wish.event_types),
             expires_at_ms: wish.expires_at.as_millis(),
-        }
+        })
     }
 }
 

@@ -4,7 +4,8 @@
 //! stands here, beside it: the newest wish only, and until its time.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _, QueryFilter as _};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _};
+use sea_orm::{QueryFilter as _, QuerySelect as _};
 use slipstream_core::config::SubscriptionHeader;
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::timestamp::Timestamp;
@@ -30,12 +31,12 @@ pub struct Wish {
 /// Keeps `wish` in place of the one that its subscription had.
 ///
 /// # Errors
-/// [`StoreError::Conflict`] when the subscription does not exist.
+/// [`StoreError::Conflict`] when the subscription does not exist; [`StoreError::NotSealed`] when a header is not sealed.
 pub async fn put(connection: &impl ConnectionTrait, wish: &Wish) -> Result<(), StoreError> {
     let replace = OnConflict::column(Column::Subscription)
         .update_columns([Column::Uri, Column::Headers, Column::EventTypes, Column::ExpiresAtMs])
         .to_owned();
-    let row = Model::from(wish).into_active_model();
+    let row = Model::try_from(wish)?.into_active_model();
     Entity::insert(row).on_conflict(replace).exec_without_returning(connection).await?;
     Ok(())
 }
@@ -48,6 +49,17 @@ pub async fn find(
 ) -> Result<Option<Wish>, StoreError> {
     let in_time = Column::ExpiresAtMs.gt(now.as_millis());
     let row = Entity::find_by_id(subscription.to_string()).filter(in_time).one(connection).await?;
+    row.map(Wish::try_from).transpose()
+}
+
+/// Every wish, whether or not its time is over.
+pub async fn all(connection: &impl ConnectionTrait) -> Result<Vec<Wish>, StoreError> {
+    Entity::find().all(connection).await?.into_iter().map(Wish::try_from).collect()
+}
+
+/// The wish of a subscription, to be changed in this transaction: nobody else changes it until that ends.
+pub async fn lock(transaction: &DatabaseTransaction, subscription: SubscriptionId) -> Result<Option<Wish>, StoreError> {
+    let row = Entity::find_by_id(subscription.to_string()).lock_exclusive().one(transaction).await?;
     row.map(Wish::try_from).transpose()
 }
 

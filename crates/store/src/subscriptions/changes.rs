@@ -3,14 +3,14 @@
 //! Each change is one statement that says in its condition when it has a say, so that a repeat, or a message that comes
 //! too late, changes nothing, not even the revision.
 
-use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait as _};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait as _, SimpleExpr};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, UpdateMany};
 use slipstream_core::config::{Consent, DisabledReason, EndpointLimits, EndpointState, SigningKey, Subscription};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::timestamp::Timestamp;
 
 use crate::entity::subscription::{ACTIVE, Column, DISABLED, Entity, PENDING, reason_name, state_columns};
-use crate::entity::to_json;
+use crate::entity::{to_json, to_sealed_json};
 use crate::error::StoreError;
 use crate::handshakes::wishes::Wish;
 
@@ -39,6 +39,26 @@ impl Applied {
         match self {
             Self::Changed(subscription) => Some(subscription),
             Self::Unchanged(_) | Self::Missing => None,
+        }
+    }
+}
+
+/// When, and by which revision of its subscription, something was seen of an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// When.
+    pub at: Timestamp,
+    /// The revision with whose target the attempt was made; none if that is not known.
+    pub revision: Option<i64>,
+}
+
+impl Seen {
+    /// Of the target that the subscription has. Without a revision the instants are compared, which are of two clocks, and
+    /// who attempts may not have heard of a new target yet.
+    fn is_of_the_target(self) -> SimpleExpr {
+        match self.revision {
+            Some(revision) => Column::TargetRevision.lte(revision),
+            None => Column::EnabledAtMs.lte(self.at.as_millis()),
         }
     }
 }
@@ -85,7 +105,7 @@ pub async fn replace(
 ) -> Result<Applied, StoreError> {
     let update = begin_at(now, to, update(wish.subscription))
         .col_expr(Column::Uri, Expr::value(wish.uri.as_str()))
-        .col_expr(Column::Headers, Expr::value(to_json(&wish.headers)))
+        .col_expr(Column::Headers, Expr::value(to_sealed_json(&wish.headers)?))
         .col_expr(Column::EventTypes, Expr::value(to_json(&wish.event_types)))
         .col_expr(Column::Consent, Expr::value(to_json(consent)));
     apply(connection, wish.subscription, update).await
@@ -97,6 +117,8 @@ fn begin_at(now: Timestamp, to: EndpointState, update: UpdateMany<Entity>) -> Up
     let update = update
         .col_expr(Column::State, Expr::value(state))
         .col_expr(Column::EnabledAtMs, Expr::value(now.as_millis()))
+        // That of this change: an expression sees the row as it was.
+        .col_expr(Column::TargetRevision, Expr::col(Column::Revision).add(1))
         .col_expr(Column::DegradedSinceMs, Expr::value(None::<i64>))
         .col_expr(Column::HealthAtMs, Expr::value(now.as_millis()));
     // One that is only pending has yet to come back.
@@ -105,24 +127,23 @@ fn begin_at(now: Timestamp, to: EndpointState, update: UpdateMany<Entity>) -> Up
 
 /// Lets the endpoint take no more deliveries.
 ///
-/// `seen_at` is when the reason was seen, if it was seen by a delivery: a subscription that has been made or enabled
-/// since, or is disabled already, is left alone, so that a late message cannot undo what its owner or an operator did
-/// after it; and one that failed for days must be degraded by then, or it has taken a delivery since. An operator's reason
-/// takes the place of another.
+/// `seen` is given if the reason was seen by a delivery: a subscription that has been made or enabled since, or is disabled
+/// already, is left alone, so that a late message cannot undo what its owner or an operator did after it; and one that
+/// failed for days must be degraded by then, or it has taken a delivery since. An operator's reason takes the place of
+/// another.
 pub async fn disable(
     connection: &impl ConnectionTrait,
     id: SubscriptionId,
     reason: DisabledReason,
-    seen_at: Option<Timestamp>,
+    seen: Option<Seen>,
 ) -> Result<Applied, StoreError> {
     let name = reason_name(reason);
     let mut update =
         update(id).col_expr(Column::State, Expr::value(DISABLED)).col_expr(Column::DisabledReason, Expr::value(name));
-    if let Some(seen_at) = seen_at {
-        let seen_at = seen_at.as_millis();
-        update = update.filter(Column::State.ne(DISABLED)).filter(Column::EnabledAtMs.lte(seen_at));
+    if let Some(seen) = seen {
+        update = update.filter(Column::State.ne(DISABLED)).filter(seen.is_of_the_target());
         if reason == DisabledReason::Failing {
-            update = update.filter(Column::DegradedSinceMs.lte(seen_at));
+            update = update.filter(Column::DegradedSinceMs.lte(seen.at.as_millis()));
         }
     } else {
         update = update.filter(Column::State.ne(DISABLED).or(Column::DisabledReason.ne(name)));
@@ -130,7 +151,7 @@ pub async fn disable(
     apply(connection, id, update).await
 }
 
-/// Says that an active endpoint has been failing since `since`, as was seen at `seen_at` (SPEC 4.4).
+/// Says that an active endpoint has been failing since `since`, as was `seen` (SPEC 4.4).
 ///
 /// One that is degraded already stays so since when it was; one whose health was told or reset later is left alone. What
 /// failed before it was last healthy does not count.
@@ -138,7 +159,7 @@ pub async fn degrade(
     connection: &impl ConnectionTrait,
     id: SubscriptionId,
     since: Timestamp,
-    seen_at: Timestamp,
+    seen: Seen,
 ) -> Result<Applied, StoreError> {
     let since = since.as_millis();
     let since = CaseStatement::new()
@@ -146,27 +167,24 @@ pub async fn degrade(
         .finally(Expr::value(since));
     let update = update(id)
         .col_expr(Column::DegradedSinceMs, since.into())
-        .col_expr(Column::HealthAtMs, Expr::value(seen_at.as_millis()))
+        .col_expr(Column::HealthAtMs, Expr::value(seen.at.as_millis()))
         .filter(Column::State.eq(ACTIVE))
         .filter(Column::DegradedSinceMs.is_null())
-        .filter(Column::EnabledAtMs.lte(seen_at.as_millis()))
-        .filter(Column::HealthAtMs.lt(seen_at.as_millis()));
+        .filter(seen.is_of_the_target())
+        .filter(Column::HealthAtMs.lt(seen.at.as_millis()));
     apply(connection, id, update).await
 }
 
-/// Says that a degraded endpoint took a delivery, as was seen at `seen_at` (SPEC 4.4). One that is not degraded, not
+/// Says that a degraded endpoint took a delivery, as was `seen` (SPEC 4.4). One that is not degraded, not
 /// active, or whose health was told or reset later is left alone.
-pub async fn recover(
-    connection: &impl ConnectionTrait,
-    id: SubscriptionId,
-    seen_at: Timestamp,
-) -> Result<Applied, StoreError> {
+pub async fn recover(connection: &impl ConnectionTrait, id: SubscriptionId, seen: Seen) -> Result<Applied, StoreError> {
     let update = update(id)
         .col_expr(Column::DegradedSinceMs, Expr::value(None::<i64>))
-        .col_expr(Column::HealthAtMs, Expr::value(seen_at.as_millis()))
+        .col_expr(Column::HealthAtMs, Expr::value(seen.at.as_millis()))
         .filter(Column::State.eq(ACTIVE))
         .filter(Column::DegradedSinceMs.is_not_null())
-        .filter(Column::HealthAtMs.lte(seen_at.as_millis()));
+        .filter(seen.is_of_the_target())
+        .filter(Column::HealthAtMs.lte(seen.at.as_millis()));
     apply(connection, id, update).await
 }
 
@@ -221,6 +239,15 @@ pub async fn replace_signing_keys(
     id: SubscriptionId,
     keys: &[SigningKey],
 ) -> Result<Applied, StoreError> {
-    let update = update(id).col_expr(Column::SigningKeys, Expr::value(to_json(&keys)));
+    let update = update(id).col_expr(Column::SigningKeys, Expr::value(to_sealed_json(keys)?));
     apply(connection, id, update).await
+}
+
+/// Puts the headers and signing keys of `sealed` in place of those that stand, for one that was written in clear by a
+/// release before sealing. They are made from those that stand, so [`super::lock`] comes first.
+pub async fn replace_secrets(connection: &impl ConnectionTrait, sealed: &Subscription) -> Result<Applied, StoreError> {
+    let update = update(sealed.id)
+        .col_expr(Column::Headers, Expr::value(to_sealed_json(&sealed.headers)?))
+        .col_expr(Column::SigningKeys, Expr::value(to_sealed_json(&sealed.signing_keys)?));
+    apply(connection, sealed.id, update).await
 }

@@ -1,9 +1,11 @@
 //! One suite of statements about what happened and how it is found again, run over SQLite and over PostgreSQL.
 
+mod counting;
 mod failing;
 mod long;
 mod reconciling;
 mod records;
+mod removed;
 mod waiting;
 
 use slipstream_core::config::Surface;
@@ -42,7 +44,7 @@ pub(crate) use on_both_backends;
 pub(crate) const NOW: i64 = 1_772_443_800_000;
 
 pub(crate) async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url, max_connections: 4 }).await.unwrap();
+    let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
     store.migrate().await.unwrap();
     store
 }

@@ -9,7 +9,7 @@ use slipstream_store::subscriptions::{self, Applied, Grant, Owner};
 use slipstream_store::{Store, StoreError};
 use uuid::Uuid;
 
-use crate::{NOW, later, put, subscription, with_tenants};
+use crate::{NOW, later, put, seen, subscription, with_tenants};
 
 crate::on_both_backends!(
     the_newest_wish_stands_beside_its_subscription_until_its_time,
@@ -25,7 +25,10 @@ fn wish(subscription: SubscriptionId, uri: &str, expires_at: Timestamp) -> Wish 
     Wish {
         subscription,
         uri: uri.into(),
-        headers: vec![SubscriptionHeader { name: "X-Key".into(), value: "n3w".into() }],
+        headers: vec![SubscriptionHeader {
+            name: "X-Key".into(),
+            value: slipstream_test_support::secrets::sealed("n3w"),
+        }],
         event_types: vec![],
         expires_at,
     }
@@ -81,7 +84,7 @@ async fn a_wish_replaces_what_stood_and_what_was_seen_of_that_has_no_say(store: 
     with_tenants(&store, 1).await;
     let connection = store.connection();
     let before = put(&store, &subscription(1)).await;
-    changed(subscriptions::degrade(connection, before.id, later(1), later(2)).await.unwrap());
+    changed(subscriptions::degrade(connection, before.id, later(1), seen(later(2))).await.unwrap());
     let wish = wish(before.id, "https://new.example/", later(99));
     let after = subscriptions::replace(connection, &wish, EndpointState::Active, &granted(), later(10)).await.unwrap();
     let expected = Subscription {
@@ -94,13 +97,13 @@ async fn a_wish_replaces_what_stood_and_what_was_seen_of_that_has_no_say(store: 
     };
     assert_eq!(changed(after), expected);
     for late in [
-        subscriptions::disable(connection, before.id, DisabledReason::Gone, Some(later(9))).await,
-        subscriptions::degrade(connection, before.id, later(1), later(9)).await,
+        subscriptions::disable(connection, before.id, DisabledReason::Gone, Some(seen(later(9)))).await,
+        subscriptions::degrade(connection, before.id, later(1), seen(later(9))).await,
     ] {
         assert_eq!(late.unwrap(), Applied::Unchanged(expected.clone()));
     }
-    let seen = subscriptions::disable(connection, before.id, DisabledReason::Gone, Some(later(10))).await.unwrap();
-    assert_eq!(changed(seen).state, EndpointState::Disabled(DisabledReason::Gone));
+    let found = subscriptions::disable(connection, before.id, DisabledReason::Gone, Some(seen(later(10)))).await;
+    assert_eq!(changed(found.unwrap()).state, EndpointState::Disabled(DisabledReason::Gone));
     let nobody = Wish { subscription: SubscriptionId(Uuid::nil()), ..wish };
     let missing = subscriptions::replace(connection, &nobody, EndpointState::Active, &granted(), later(10)).await;
     assert_eq!(missing.unwrap(), Applied::Missing);
@@ -148,14 +151,14 @@ async fn failing_for_days_is_believed_of_endpoints_that_are_degraded_still(store
     let connection = store.connection();
     let id = put(&store, &subscription(1)).await.id;
     let fails = async |seen_at| {
-        let applied = subscriptions::disable(connection, id, DisabledReason::Failing, Some(later(seen_at))).await;
+        let applied = subscriptions::disable(connection, id, DisabledReason::Failing, Some(seen(later(seen_at)))).await;
         applied.unwrap().changed().is_some()
     };
     assert!(!fails(5).await, "it is healthy");
-    changed(subscriptions::degrade(connection, id, later(10), later(20)).await.unwrap());
-    changed(subscriptions::recover(connection, id, later(30)).await.unwrap());
+    changed(subscriptions::degrade(connection, id, later(10), seen(later(20))).await.unwrap());
+    changed(subscriptions::recover(connection, id, seen(later(30))).await.unwrap());
     assert!(!fails(40).await, "it took a delivery since");
-    let again = changed(subscriptions::degrade(connection, id, later(50), later(60)).await.unwrap());
+    let again = changed(subscriptions::degrade(connection, id, later(50), seen(later(60))).await.unwrap());
     assert_eq!(again.health, Health::Degraded(later(50)));
     assert!(!fails(49).await, "found of an earlier time of failures");
     assert!(fails(70).await);

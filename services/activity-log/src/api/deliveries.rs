@@ -13,12 +13,15 @@ use serde::{Deserialize, Serialize};
 use slipstream_bus::{Replaced, Waiting, WaitingChange};
 use slipstream_core::contract::Outcome;
 use slipstream_core::delivery::Reason;
-use slipstream_core::ids::{DeliveryId, ReplayId, SubscriptionId};
+use slipstream_core::ids::{DeliveryId, EventKey, ReplayId, SubscriptionId};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::audit::Note;
+use slipstream_service::openapi::{Conflict, NotFound};
 use slipstream_service::{ApiError, clock};
 use slipstream_store::activity::{Delivery, delivery};
+use utoipa::ToSchema;
 
 use super::view::DeliveryView;
 use super::{body, path_delivery_id};
@@ -26,51 +29,89 @@ use crate::database::ask;
 use crate::replay::{NO_BUS, Replayed, Replayer, conflict};
 
 /// A new time for a delivery.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(as = NewAttemptTime)]
 struct Move {
     next_attempt_at: Timestamp,
 }
 
 /// `PATCH /deliveries/{id}`: moves its next attempt. A time that has passed means at once.
+#[utoipa::path(
+    patch,
+    path = "/admin/v1/deliveries/{id}",
+    tag = "Deliveries",
+    operation_id = "moveDelivery",
+    summary = "Move the next attempt of a delivery that waits",
+    description = "A time that has passed means at once.",
+    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
+    request_body = Move,
+    responses((status = 200, description = "The delivery as it is now.", body = DeliveryView), NotFound, Conflict)
+)]
 pub(super) async fn reschedule(
     State(replayer): State<Replayer>,
+    note: Note,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DeliveryView>, ApiError> {
     let id = path_delivery_id(&id)?;
     let Move { next_attempt_at } = body::read(&headers, body, replayer.body_timeout).await?;
-    let moved = replayer.put_off(id, next_attempt_at).await?;
+    let moved = replayer.put_off(&note, id, next_attempt_at).await?;
     tracing::info!(delivery.id = %id, delivery.next_attempt_at = %next_attempt_at, "delivery moved by an operator");
     Ok(Json(moved.into()))
 }
 
 /// `POST /deliveries/{id}/deliver-now`: has its next attempt made as soon as the endpoint takes it.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/deliveries/{id}/deliver-now",
+    tag = "Deliveries",
+    operation_id = "deliverNow",
+    summary = "Have the next attempt of a delivery that waits made now",
+    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
+    responses((status = 202, description = "The delivery as it is now.", body = DeliveryView), NotFound, Conflict)
+)]
 pub(super) async fn deliver_now(
     State(replayer): State<Replayer>,
+    note: Note,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
     let id = path_delivery_id(&id)?;
-    let moved = replayer.put_off(id, clock::now()).await?;
+    let moved = replayer.put_off(&note, id, clock::now()).await?;
     tracing::info!(delivery.id = %id, "delivery hurried by an operator");
     Ok((StatusCode::ACCEPTED, Json(DeliveryView::from(moved))))
 }
 
 /// `DELETE /deliveries/{id}`: it is not attempted any more. The dispatcher records its end in a moment.
-pub(super) async fn cancel(State(replayer): State<Replayer>, Path(id): Path<String>) -> Result<StatusCode, ApiError> {
+#[utoipa::path(
+    delete,
+    path = "/admin/v1/deliveries/{id}",
+    tag = "Deliveries",
+    operation_id = "cancelDelivery",
+    summary = "Cancel a delivery that waits",
+    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
+    responses((status = 204, description = "It is not attempted any more."), NotFound, Conflict)
+)]
+pub(super) async fn cancel(
+    State(replayer): State<Replayer>,
+    note: Note,
+    Path(id): Path<String>,
+) -> Result<StatusCode, ApiError> {
     let id = path_delivery_id(&id)?;
-    let (_, waiting) = replayer.waiting(id).await?;
+    let (_, waiting) = replayer.waiting(&note, id).await?;
     replayer.change(&waiting, WaitingChange::Cancel).await?;
     tracing::info!(delivery.id = %id, "delivery cancelled by an operator");
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// What a replay made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ReplayedDelivery)]
 struct ReplayedView {
     /// Null: it is the event's own delivery.
+    #[schema(required)]
     replay: Option<ReplayId>,
     delivery: DeliveryId,
     webhook_id: String,
@@ -79,33 +120,57 @@ struct ReplayedView {
 }
 
 fn accepted(replayed: &Replayed) -> impl IntoResponse + use<> {
-    let Replayed { replay, delivery, own, replay_of } = *replayed;
+    let Replayed { replay, delivery, own, replay_of, .. } = *replayed;
     let location = [(header::LOCATION, format!("/admin/v1/deliveries/{delivery}"))];
     let view = ReplayedView { replay, delivery, webhook_id: own.webhook_id(), replay_of };
     (StatusCode::ACCEPTED, location, Json(view))
 }
 
 /// `POST /deliveries/{id}/replay`: makes a delivery that has ended again.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/deliveries/{id}/replay",
+    tag = "Replays",
+    operation_id = "replayDelivery",
+    summary = "Make a delivery again that has ended",
+    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
+    responses((status = 202, description = "The new delivery.", body = ReplayedView, headers(("Location" = String, description = "Where it is"))), NotFound, Conflict)
+)]
 pub(super) async fn replay(
     State(replayer): State<Replayer>,
+    note: Note,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
-    Ok(accepted(&replayer.replay_delivery(path_delivery_id(&id)?).await?))
+    let replayed = replayer.replay_delivery(path_delivery_id(&id)?).await?;
+    note.site(&replayed.site);
+    Ok(accepted(&replayed))
 }
 
 /// Which event, and to whom.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct EventToSubscription {
     site: Slug,
+    #[schema(min_length = 1)]
     source: String,
+    #[schema(min_length = 1)]
     id: String,
     subscription: SubscriptionId,
 }
 
 /// `POST /events/replay`: makes a delivery of an event to a subscription.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/events/replay",
+    tag = "Replays",
+    operation_id = "replayEvent",
+    summary = "Make a delivery of an event to a subscription",
+    request_body = EventToSubscription,
+    responses((status = 202, description = "The new delivery.", body = ReplayedView, headers(("Location" = String, description = "Where it is"))), NotFound, Conflict)
+)]
 pub(super) async fn replay_event(
     State(replayer): State<Replayer>,
+    note: Note,
     headers: HeaderMap,
     body: Body,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -116,13 +181,15 @@ pub(super) async fn replay_event(
         }
     }
     let event = (wanted.source.as_str(), wanted.id.as_str());
+    note.site(&wanted.site);
+    note.target(EventKey::new(&wanted.site, event.0, event.1));
     Ok(accepted(&replayer.replay_event(&wanted.site, event, wanted.subscription).await?))
 }
 
 impl Replayer {
     /// Puts a waiting delivery's next attempt at `at`; the delivery as it is then.
-    async fn put_off(&self, id: DeliveryId, at: Timestamp) -> Result<Delivery, ApiError> {
-        let (mut found, waiting) = self.waiting(id).await?;
+    async fn put_off(&self, note: &Note, id: DeliveryId, at: Timestamp) -> Result<Delivery, ApiError> {
+        let (mut found, waiting) = self.waiting(note, id).await?;
         if let Some(expires_at) = waiting.meta.expires_at
             && at >= expires_at
         {
@@ -151,11 +218,12 @@ impl Replayer {
     }
 
     /// The delivery, and how it waits.
-    async fn waiting(&self, id: DeliveryId) -> Result<(Delivery, Waiting), ApiError> {
+    async fn waiting(&self, note: &Note, id: DeliveryId) -> Result<(Delivery, Waiting), ApiError> {
         let Some((found, _)) = ask(delivery(self.store.connection(), id)).await? else {
             return Err(Problem::new(ProblemKind::NotFound, "no such delivery is recorded").into());
         };
         let record = &found.record;
+        note.site(&record.site);
         if record.state.is_terminal() {
             return Err(conflict(format!("the delivery has ended: it is {}", record.state.as_str())).into());
         }

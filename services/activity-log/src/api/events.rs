@@ -12,14 +12,29 @@ use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::ApiError;
+use slipstream_service::openapi::NotFound;
 use slipstream_store::Store;
 use slipstream_store::activity::{EventRecord, ExplainedEvent, event};
+use utoipa::ToSchema;
 
 use super::path::EventPath;
 use super::view::DeliveryView;
 use crate::database::ask;
 
 /// Answers with the event that the path names.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/events/{site}/{source}/{id}",
+    tag = "Deliveries",
+    operation_id = "getEvent",
+    summary = "Get what became of an event",
+    params(
+        ("site" = inline(Slug), Path, description = "The site"),
+        ("source" = String, Path, description = "The source; slashes may stand as they are"),
+        ("id" = String, Path, description = "The id"),
+    ),
+    responses((status = 200, description = "The event, explained.", body = EventView), NotFound)
+)]
 pub(super) async fn explain(State(store): State<Store>, uri: Uri) -> Result<Json<EventView>, ApiError> {
     if uri.query().is_some() {
         let detail = "this path takes no query; write a ? in the source or id as %3F";
@@ -33,7 +48,7 @@ pub(super) async fn explain(State(store): State<Store>, uri: Uri) -> Result<Json
 }
 
 /// Whether an event waits for its time, is on its way, or was cancelled while it waited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum EventState {
     Held,
@@ -57,8 +72,9 @@ impl EventState {
 }
 
 /// An event, explained.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Event)]
 pub(super) struct EventView {
     site: Slug,
     key: EventKey,
@@ -90,7 +106,7 @@ pub(super) struct EventView {
 }
 
 /// A subscription that does not receive the event.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct NotMatched {
     subscription: SubscriptionId,
     reason: SkipReason,

@@ -9,14 +9,17 @@ mod checks;
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Serialize;
-use slipstream_core::ids::{DeliveryId, SubscriptionId};
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::audit::Note;
 use slipstream_service::list::{Pairs, bad_parameter, each_once, parse, unknown_parameter};
+use slipstream_service::openapi::NotFound;
 use slipstream_service::{ApiError, clock};
 use slipstream_store::activity::replay::replays_to;
 use slipstream_store::activity::{delivery, event};
+use utoipa::ToSchema;
 
 use self::checks::{Check, Facts, Verdict, explain};
 use super::view::{DeliveryDetail, DeliveryView};
@@ -59,7 +62,7 @@ impl Question {
 }
 
 /// Why an event was, or was not, delivered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Explanation {
     verdict: Verdict,
@@ -78,11 +81,28 @@ pub(super) struct Explanation {
 }
 
 /// Answers with all that is known.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/explain",
+    tag = "Deliveries",
+    operation_id = "explainDelivery",
+    summary = "Tell why an event was, or was not, delivered to a subscription",
+    params(
+        ("site" = inline(Slug), Query, description = "The event's site"),
+        ("source" = String, Query, description = "Its source", min_length = 1),
+        ("id" = String, Query, description = "Its id", min_length = 1),
+        ("subscription" = inline(SubscriptionId), Query, description = "To whom"),
+    ),
+    responses((status = 200, description = "All that is known.", body = Explanation), NotFound)
+)]
 pub(super) async fn answer(
     State(replayer): State<Replayer>,
+    note: Note,
     Query(pairs): Query<Pairs>,
 ) -> Result<Json<Explanation>, ApiError> {
     let Question { site, source, id, subscription: to } = Question::parse(pairs)?;
+    note.site(&site);
+    note.target(EventKey::new(&site, &source, &id));
     let connection = replayer.store.connection();
     let event = ask(event(connection, &site, &source, &id)).await?.map(|found| found.event);
     let subscription = replayer.directory.load().subscriptions().get(to).cloned();

@@ -2,8 +2,9 @@
 
 use slipstream_core::config::Surface;
 use slipstream_core::delivery::DeliveryState;
-use slipstream_core::ids::DeliveryId;
+use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
 use slipstream_core::problem::Problem;
+use slipstream_core::slug::Slug;
 use slipstream_service::list::{
     LIMIT_DEFAULT, Pairs, bad_cursor, bad_parameter, each_once, parse, parse_limit, unknown_parameter,
 };
@@ -13,6 +14,34 @@ use super::delivery_id;
 
 /// Every parameter, in words.
 const KNOWN: &str = "state, site, subscription, surface, type, event, eventId, since, until, limit and cursor";
+
+/// The same for documents, without what all lists have.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+#[expect(dead_code, reason = "documents take its fields' names and rules")]
+pub(super) struct DeliveriesFilter {
+    /// One or several states, with commas between.
+    #[param(example = "failed,exhausted", pattern = "^[a-z]+(,[a-z]+)*$")]
+    state: Option<String>,
+    /// Of which site.
+    #[param(inline)]
+    site: Option<Slug>,
+    /// To which subscription.
+    #[param(inline)]
+    subscription: Option<SubscriptionId>,
+    /// On which surface.
+    #[param(inline)]
+    surface: Option<Surface>,
+    /// Of events of which type.
+    #[param(min_length = 1)]
+    r#type: Option<String>,
+    /// Of the event with this key.
+    #[param(inline)]
+    event: Option<EventKey>,
+    /// Of events with this id.
+    #[param(min_length = 1)]
+    event_id: Option<String>,
+}
 
 /// What a list is asked for.
 #[derive(Debug, PartialEq, Eq)]

@@ -23,9 +23,9 @@
 
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Query, State};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::http::Method;
 use serde::Serialize;
 use slipstream_bus::{Bus, BusError, ConsumerName};
 use slipstream_core::delivery::{DeliveryState, Reason};
@@ -34,12 +34,16 @@ use slipstream_core::lane::Lane;
 use slipstream_core::problem::Problem;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::access::{RouteError, Routers, Routes};
+use slipstream_service::auth::Guards;
 use slipstream_service::list::{
     LIMIT_DEFAULT, Pairs, bad_cursor, bad_parameter, each_once, parse, parse_limit, unknown_parameter,
 };
+use slipstream_service::openapi::Paging;
 use slipstream_service::{ApiError, clock};
 use slipstream_store::Store;
 use slipstream_store::activity::{AcceptedPlace, ByState, Range, Reconciled, Totals, reconcile, totals};
+use utoipa::ToSchema;
 
 use super::events::EventState;
 use crate::config::RetentionConfig;
@@ -51,20 +55,42 @@ const BACKLOG_TIMEOUT: Duration = Duration::from_secs(2);
 const KNOWN: &str = "since, until, site, limit and cursor";
 
 #[derive(Debug, Clone)]
-struct Reconciler {
+pub(super) struct Reconciler {
     store: Store,
     bus: Bus,
     /// For how long records are kept.
     kept: Duration,
 }
 
-/// The route, not yet guarded.
-pub(crate) fn router(store: Store, bus: Bus, retention: RetentionConfig) -> Router {
+/// The route.
+pub(crate) fn routes(
+    guards: &Guards,
+    store: Store,
+    bus: Bus,
+    retention: RetentionConfig,
+) -> Result<Routers, RouteError> {
     let reconciler = Reconciler { store, bus, kept: retention.records };
-    Router::new().route("/admin/v1/reconcile", get(answer)).with_state(reconciler)
+    Routes::new(guards).add(Method::GET, "/admin/v1/reconcile", answer).with_state(reconciler)
 }
 
-async fn answer(State(it): State<Reconciler>, Query(pairs): Query<Pairs>) -> Result<Json<ReconcileView>, ApiError> {
+#[utoipa::path(
+    get,
+    path = "/admin/v1/reconcile",
+    tag = "Deliveries",
+    operation_id = "reconcile",
+    summary = "List what was accepted in a time, and what became of it",
+    params(
+        Paging,
+        ("since" = inline(Timestamp), Query, description = "From when on, this time included"),
+        ("until" = inline(Timestamp), Query, description = "Until when, this time not included"),
+        ("site" = inline(Option<Slug>), Query, description = "Of which site"),
+    ),
+    responses((status = 200, description = "A page of events, and what all of them amount to.", body = ReconcileView))
+)]
+pub(super) async fn answer(
+    State(it): State<Reconciler>,
+    Query(pairs): Query<Pairs>,
+) -> Result<Json<ReconcileView>, ApiError> {
     let Parameters { range, limit, after } = Parameters::parse(pairs)?;
     let kept_since = Some(before(clock::now(), it.kept)).filter(|kept_since| range.since < *kept_since);
     let unrecorded = unrecorded(&it.bus).await;
@@ -141,12 +167,16 @@ fn place(cursor: &str) -> Option<AcceptedPlace> {
 const WITHOUT: &str = "work-queue events that are due at once, and private events";
 
 /// The whole answer. `next` is null on the last page, `totals` on all but the first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ReconcileView {
+#[schema(as = Reconciliation)]
+pub(super) struct ReconcileView {
     items: Vec<ItemView>,
+    #[schema(required)]
     next: Option<String>,
+    #[schema(required)]
     totals: Option<TotalsView>,
+    #[schema(required)]
     unrecorded: Option<Unrecorded>,
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,7 +185,7 @@ struct ReconcileView {
 }
 
 /// What the bus holds that the records do not have yet.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 struct Unrecorded {
     /// Events that are accepted and neither routed nor held.
     events: u64,
@@ -163,8 +193,9 @@ struct Unrecorded {
     outcomes: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Totals)]
 struct TotalsView {
     events: u64,
     accepted: u64,
@@ -188,7 +219,8 @@ impl From<Totals> for TotalsView {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CountsByState)]
 struct StatesView {
     waiting: u64,
     succeeded: u64,
@@ -206,8 +238,9 @@ impl From<ByState> for StatesView {
 }
 
 /// An event and its state for each subscription that matched.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ReconciledEvent)]
 struct ItemView {
     site: Slug,
     key: EventKey,
@@ -222,7 +255,8 @@ struct ItemView {
     deliveries_cut: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReconciledDelivery)]
 struct DeliveryStateView {
     id: DeliveryId,
     subscription: SubscriptionId,

@@ -14,12 +14,15 @@ use slipstream_core::ids::{ReplayId, SubscriptionId};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::audit::Note;
 use slipstream_service::list::{LIMIT_DEFAULT, Pairs, bad_cursor, each_once, parse_limit, unknown_parameter};
+use slipstream_service::openapi::{Conflict, NotFound, Paging};
 use slipstream_service::{ApiError, clock};
 use slipstream_store::activity::Filter;
 use slipstream_store::activity::replay as store;
 use slipstream_store::activity::replay::{JobState, NewJob, ReplayJob, count, create, job, jobs};
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use super::{DEAD, body};
 use crate::database::{QUERY_TIMEOUT, ask};
@@ -31,16 +34,22 @@ const RATE_DEFAULT: u32 = 100;
 const RATE_MAX: u32 = 10_000;
 
 /// Which deliveries to make again, and how.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schema(as = NewReplay)]
 struct Wanted {
     site: Option<Slug>,
     subscription: Option<SubscriptionId>,
+    #[schema(min_length = 1)]
     r#type: Option<String>,
+    /// States in which a delivery has ended.
+    #[schema(min_items = 1)]
     state: Vec<DeliveryState>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    /// Whether only to count them.
     dry_run: bool,
+    #[schema(minimum = 1, maximum = 10_000)]
     rate_per_second: u32,
 }
 
@@ -94,14 +103,16 @@ impl Wanted {
 }
 
 /// How many deliveries there are to make again.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CountedDeliveries)]
 struct Counted {
     count: u64,
     complete: bool,
 }
 
 /// A job that was just made.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = StartedReplay)]
 struct Made {
     #[serde(flatten)]
     job: JobView,
@@ -134,14 +145,28 @@ async fn all_is_recorded(bus: &Bus) -> bool {
 
 /// `POST /deliveries/replay`: makes a job, or counts what it would be about. `complete` is false when some ends that were
 /// decided before may not be recorded, so that the job goes without them.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/deliveries/replay",
+    tag = "Replays",
+    operation_id = "startReplay",
+    summary = "Start a job that makes many deliveries again, or count them",
+    request_body = Wanted,
+    responses(
+        (status = 200, description = "How many they would be (`dryRun`).", body = Counted),
+        (status = 202, description = "The job.", body = Made, headers(("Location" = String, description = "Where it is"))),
+    )
+)]
 pub(super) async fn start(
     State(replayer): State<Replayer>,
+    note: Note,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let wanted: Wanted = body::read(&headers, body, replayer.body_timeout).await?;
     let (dry_run, rate_per_second) = (wanted.dry_run, wanted.rate_per_second);
     let filter = wanted.into_filter()?;
+    filter.site.iter().for_each(|site| note.site(site));
     let (connection, now) = (replayer.store.connection(), clock::now());
     let complete = all_is_recorded(&replayer.bus).await;
     let matched = ask(count(connection, &filter, now)).await?;
@@ -149,6 +174,7 @@ pub(super) async fn start(
         return Ok(Json(Counted { count: matched, complete }).into_response());
     }
     let id = ReplayId(clock::new_uuid());
+    note.target(id);
     let new = NewJob { id, filter, rate_per_second, matched, created_at: now };
     make(&replayer, &new).await?;
     replayer.wake.notify_one();
@@ -172,13 +198,24 @@ async fn make(replayer: &Replayer, new: &NewJob) -> Result<(), ApiError> {
 }
 
 /// A page of jobs. `next` is null on the last one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplayPage)]
 pub(super) struct JobPage {
     items: Vec<JobView>,
+    #[schema(required)]
     next: Option<String>,
 }
 
 /// `GET /replays`: jobs, newest first.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/replays",
+    tag = "Replays",
+    operation_id = "listReplays",
+    summary = "List replay jobs, newest first",
+    params(Paging),
+    responses((status = 200, description = "A page of them.", body = JobPage))
+)]
 pub(super) async fn list(
     State(replayer): State<Replayer>,
     Query(pairs): Query<Pairs>,
@@ -197,33 +234,75 @@ pub(super) async fn list(
 }
 
 /// `GET /replays/{id}`
+#[utoipa::path(
+    get,
+    path = "/admin/v1/replays/{id}",
+    tag = "Replays",
+    operation_id = "getReplay",
+    summary = "Get a replay job",
+    params(("id" = inline(ReplayId), Path, description = "The job")),
+    responses((status = 200, description = "It.", body = JobView), NotFound)
+)]
 pub(super) async fn get(State(replayer): State<Replayer>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
     Ok(Json(find(&replayer, replay_id(&id)?).await?.into()))
 }
 
 /// `POST /replays/{id}/pause`: it keeps its place.
-pub(super) async fn pause(State(replayer): State<Replayer>, Path(id): Path<String>) -> Result<Json<JobView>, ApiError> {
+#[utoipa::path(
+    post,
+    path = "/admin/v1/replays/{id}/pause",
+    tag = "Replays",
+    operation_id = "pauseReplay",
+    summary = "Pause a replay job; it keeps its place",
+    params(("id" = inline(ReplayId), Path, description = "The job")),
+    responses((status = 200, description = "The job as it is now.", body = JobView), NotFound, Conflict)
+)]
+pub(super) async fn pause(
+    State(replayer): State<Replayer>,
+    note: Note,
+    Path(id): Path<String>,
+) -> Result<Json<JobView>, ApiError> {
     let paused = ask(store::pause(replayer.store.connection(), replay_id(&id)?, clock::now())).await?;
-    Ok(changed(paused, JobState::Paused)?)
+    Ok(changed(&note, paused, JobState::Paused)?)
 }
 
 /// `POST /replays/{id}/resume`: it goes on where it was.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/replays/{id}/resume",
+    tag = "Replays",
+    operation_id = "resumeReplay",
+    summary = "Let a paused replay job go on",
+    params(("id" = inline(ReplayId), Path, description = "The job")),
+    responses((status = 200, description = "The job as it is now.", body = JobView), NotFound, Conflict)
+)]
 pub(super) async fn resume(
     State(replayer): State<Replayer>,
+    note: Note,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, ApiError> {
     let resumed = ask(store::resume(replayer.store.connection(), replay_id(&id)?, clock::now())).await?;
     replayer.wake.notify_one();
-    Ok(changed(resumed, JobState::Running)?)
+    Ok(changed(&note, resumed, JobState::Running)?)
 }
 
 /// `POST /replays/{id}/cancel`: it ends where it is. What it has made stays.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/replays/{id}/cancel",
+    tag = "Replays",
+    operation_id = "cancelReplay",
+    summary = "End a replay job; what it has made stays",
+    params(("id" = inline(ReplayId), Path, description = "The job")),
+    responses((status = 200, description = "The job as it is now.", body = JobView), NotFound, Conflict)
+)]
 pub(super) async fn cancel(
     State(replayer): State<Replayer>,
+    note: Note,
     Path(id): Path<String>,
 ) -> Result<Json<JobView>, ApiError> {
     let cancelled = ask(store::cancel(replayer.store.connection(), replay_id(&id)?, clock::now())).await?;
-    Ok(changed(cancelled, JobState::Cancelled)?)
+    Ok(changed(&note, cancelled, JobState::Cancelled)?)
 }
 
 fn replay_id(text: &str) -> Result<ReplayId, Problem> {
@@ -239,8 +318,9 @@ async fn find(replayer: &Replayer, id: ReplayId) -> Result<ReplayJob, ApiError> 
 }
 
 /// The job as it is after a change, if that led where it should.
-fn changed(job: Option<ReplayJob>, wanted: JobState) -> Result<Json<JobView>, Problem> {
+fn changed(note: &Note, job: Option<ReplayJob>, wanted: JobState) -> Result<Json<JobView>, Problem> {
     let job = job.ok_or_else(not_found)?;
+    job.filter.site.iter().for_each(|site| note.site(site));
     if job.state != wanted {
         let detail = format!("the job is {}, and stays so", job.state.as_str());
         return Err(Problem::new(ProblemKind::Conflict, detail));
@@ -250,8 +330,9 @@ fn changed(job: Option<ReplayJob>, wanted: JobState) -> Result<Json<JobView>, Pr
 }
 
 /// A job and how far it is.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Replay)]
 pub(super) struct JobView {
     id: ReplayId,
     state: &'static str,
@@ -271,7 +352,8 @@ pub(super) struct JobView {
 }
 
 /// Which deliveries, in the members that they were asked for with.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReplayFilter)]
 struct FilterView {
     #[serde(skip_serializing_if = "Option::is_none")]
     site: Option<Slug>,

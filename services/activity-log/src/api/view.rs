@@ -12,11 +12,13 @@ use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::Page;
 use slipstream_store::activity::{AttemptRecord, Delivery};
+use utoipa::ToSchema;
 
 /// A page of deliveries. `next` is null on the last one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeliveryPage {
     items: Vec<DeliveryView>,
+    #[schema(required)]
     next: Option<String>,
 }
 
@@ -27,8 +29,9 @@ impl From<Page<Delivery>> for DeliveryPage {
 }
 
 /// A delivery. What its event says is missing while only outcomes have been recorded.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Delivery)]
 pub(super) struct DeliveryView {
     id: DeliveryId,
     /// What receivers know it by: a replay's is that of the delivery it repeats (SPEC 4.1).
@@ -92,7 +95,7 @@ impl From<Delivery> for DeliveryView {
 }
 
 /// A delivery with all its attempts, the first in front.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct DeliveryDetail {
     #[serde(flatten)]
     delivery: DeliveryView,
@@ -105,8 +108,9 @@ impl DeliveryDetail {
     }
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Attempt)]
 struct AttemptView {
     number: u32,
     started_at: Timestamp,

@@ -29,6 +29,8 @@ pub(crate) struct Replayed {
     pub(crate) own: DeliveryId,
     /// The delivery it repeats.
     pub(crate) replay_of: Option<DeliveryId>,
+    /// The event's site.
+    pub(crate) site: Slug,
 }
 
 impl Replayer {
@@ -69,7 +71,8 @@ impl Replayer {
             delivery.id = %new.id(), replay.of = %id, subscription.id = %new.subscription,
             "delivery replayed by an operator",
         );
-        Ok(Replayed { replay: new.replay, delivery: new.id(), own: new.own_id(), replay_of: Some(id) })
+        let (replay, delivery, own) = (new.replay, new.id(), new.own_id());
+        Ok(Replayed { replay, delivery, own, replay_of: Some(id), site: original.site })
     }
 
     /// Makes a delivery of an event to a subscription, whether or not it has had one. The subscription may have been made
@@ -119,7 +122,8 @@ impl Replayer {
             delivery.id = %new.id(), event.key = %event.key, subscription.id = %to,
             "event replayed to a subscription by an operator",
         );
-        Ok(Replayed { replay, delivery: new.id(), own: own.id(), replay_of: had_one.map(|_| own.id()) })
+        let replay_of = had_one.map(|_| own.id());
+        Ok(Replayed { replay, delivery: new.id(), own: own.id(), replay_of, site: site.clone() })
     }
 
     /// Publishes the delivery and then what makes it visible: one that is shown must exist.

@@ -2,6 +2,7 @@
 
 use slipstream_core::problem::Problem;
 use slipstream_core::slug::Slug;
+use slipstream_core::timestamp::Timestamp;
 use slipstream_service::list::{
     LIMIT_DEFAULT, Pairs, bad_cursor, bad_parameter, each_once, parse, parse_limit, unknown_parameter,
 };
@@ -9,6 +10,22 @@ use slipstream_store::activity::{HeldFilter, HeldPlace};
 
 /// Every parameter, in words.
 const KNOWN: &str = "type, from, until, limit and cursor";
+
+/// The same for documents, without what all lists have.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents take its fields' names and rules")]
+pub(super) struct ScheduledFilter {
+    /// Of which type.
+    #[param(min_length = 1)]
+    r#type: Option<String>,
+    /// Due from when on, this time included.
+    #[param(inline)]
+    from: Option<Timestamp>,
+    /// Due until when, this time not included.
+    #[param(inline)]
+    until: Option<Timestamp>,
+}
 
 /// What the list is asked for.
 #[derive(Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::reschedule::Times;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::json;
+use utoipa::ToSchema;
 
 const INTENDED: &str = "intendeddeliverytime";
 const EXPIRY: &str = "expirytime";
@@ -21,6 +22,22 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = "the Content-Type must be application/json or application/merge-patch+json";
     Err(Problem::new(ProblemKind::UnsupportedMediaType, detail))
+}
+
+/// A body for documents.
+#[derive(ToSchema)]
+#[schema(min_properties = 1)]
+#[expect(
+    dead_code,
+    reason = "documents take its fields' names and rules; null and absent are two things, so it is read by hand"
+)]
+pub(super) struct NewTimes {
+    /// When the event is to be delivered; before `expirytime`. A time that has passed means at once.
+    #[schema(inline, nullable = false)]
+    intendeddeliverytime: Option<Timestamp>,
+    /// When it is worth nothing any more; null for never.
+    #[schema(inline)]
+    expirytime: Option<Timestamp>,
 }
 
 /// New times: one, the other, or both.

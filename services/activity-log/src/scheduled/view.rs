@@ -6,11 +6,13 @@ use slipstream_core::lane::Visibility;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::Page;
 use slipstream_store::activity::EventRecord;
+use utoipa::ToSchema;
 
 /// A page of events. `next` is null on the last one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ScheduledPage {
     items: Vec<ScheduledView>,
+    #[schema(required)]
     next: Option<String>,
 }
 
@@ -21,8 +23,9 @@ impl From<Page<EventRecord>> for ScheduledPage {
 }
 
 /// An event that waits.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = ScheduledEvent)]
 pub(super) struct ScheduledView {
     key: EventKey,
     source: String,

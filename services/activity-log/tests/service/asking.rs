@@ -1,10 +1,13 @@
 //! The operator's questions and what they are answered.
 
 use reqwest::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
+use slipstream_core::config::Subscription;
 use slipstream_core::contract::RoutedEvent;
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::lane::Visibility;
+use slipstream_core::timestamp::Timestamp;
+use slipstream_test_support::{builders, secrets};
 
 use crate::on_both_backends;
 use crate::world::{World, at, delivery_id, outcome, routed_event, site, subscription};
@@ -18,6 +21,7 @@ on_both_backends!(
     an_event_explains_who_receives_it_and_who_does_not,
     a_held_event_says_until_when,
     filters_of_the_list_hold,
+    an_endpoint_is_told_what_its_deliveries_amount_to,
 );
 
 async fn recorded(world: &World, events: Vec<RoutedEvent>) {
@@ -28,7 +32,8 @@ async fn recorded(world: &World, events: Vec<RoutedEvent>) {
 
 async fn nobody_but_the_operator_is_answered(world: World) {
     let id = delivery_id("1", 0);
-    for path in ["/deliveries", "/dead-letters", "/events/s8n6EzC/a/1", &format!("/deliveries/{id}")] {
+    let statistics = format!("/endpoints/{}/statistics", subscription(1).0);
+    for path in ["/deliveries", "/dead-letters", "/events/s8n6EzC/a/1", &format!("/deliveries/{id}"), &statistics] {
         for token in [None, Some("operator-token-for-nobody"), Some("")] {
             let (status, problem) = world.request(path, token).await;
             assert_eq!((status, &problem["status"]), (StatusCode::UNAUTHORIZED, &401.into()), "{path} {token:?}");
@@ -204,5 +209,52 @@ async fn filters_of_the_list_hold(world: World) {
     for (query, expected) in cases {
         assert_eq!(world.pages(&format!("/deliveries?{query}")).await, expected, "{query}");
     }
+    world.stop().await;
+}
+
+async fn an_endpoint_is_told_what_its_deliveries_amount_to(world: World) {
+    let path = format!("/endpoints/{}/statistics", subscription(1));
+    assert_eq!(world.get(&path).await.0, StatusCode::NOT_FOUND, "nobody knows it");
+    let of_site = builders::subscription(site().as_str(), world.account.account.id, "http://receiver.example/");
+    let record = Subscription { id: subscription(1), ..of_site };
+    world.bus.config_bucket().await.unwrap().put(&secrets::records(&record)[1]).await.unwrap();
+    let of_it = |from: &str, to: &str| format!("{path}?since=2026-03-02T{from}Z&until=2026-03-02T{to}Z");
+    let new = world.get_until(&of_it("08:30:00", "10:00:01"), |_| true).await;
+    assert_eq!(
+        (&new["since"], &new["until"]),
+        (&json!("2026-03-02T08:00:00.000Z"), &json!("2026-03-02T11:00:00.000Z"))
+    );
+    assert_eq!((&new["deliveries"]["total"], &new["lastSuccessAt"]), (&json!(0), &Value::Null));
+    assert_eq!(new["attempts"], json!({"total": 0, "succeeded": 0, "failed": 0, "meanDurationUs": null}));
+
+    // 09:30, and two hours later.
+    let later = 2 * 3_600_000;
+    let events = ["1", "2", "3"].map(|id| routed_event(id, 0)).into_iter().chain([routed_event("4", later)]);
+    recorded(&world, events.collect()).await;
+    let (failed, succeeded) = (DeliveryState::Failed, DeliveryState::Succeeded);
+    for _ in 0..2 {
+        let tried = outcome("1", 0, DeliveryState::RetryWait, 1, 503);
+        world.publish_outcomes(vec![tried, outcome("1", 0, succeeded, 2, 200), outcome("2", 0, failed, 1, 404)]).await;
+    }
+    let hour = world.get_until(&of_it("09:00:00", "10:00:00"), |it| it["attempts"]["total"] == 3).await;
+    let by_state = json!({
+        "total": 3, "waiting": 1, "succeeded": 1, "failed": 1, "exhausted": 0, "expired": 0, "cancelled": 0
+    });
+    let last = |at: Timestamp| Timestamp::from_millis(at.as_millis() - 1);
+    let expected = json!({
+        "id": subscription(1), "since": "2026-03-02T09:00:00.000Z", "until": "2026-03-02T10:00:00.000Z",
+        "deliveries": by_state, "waiting": 2,
+        "attempts": {"total": 3, "succeeded": 1, "failed": 2, "meanDurationUs": 1900},
+        "lastSuccessAt": last(at(20)), "lastFailureAt": last(at(10)),
+    });
+    assert_eq!(hour, expected);
+    let (_, day) = world.get(&of_it("00:00:00", "23:59:59")).await;
+    assert_eq!((&day["deliveries"]["total"], &day["deliveries"]["waiting"]), (&json!(4), &json!(2)));
+    for (query, name) in [("since=now", "since"), ("limit=1", "limit"), ("until=2026-03-02", "until")] {
+        let (status, problem) = world.get(&format!("{path}?{query}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(problem["detail"].as_str().unwrap().contains(&format!("`{name}`")), "{problem}");
+    }
+    assert_eq!(world.get("/endpoints/7/statistics").await.0, StatusCode::NOT_FOUND);
     world.stop().await;
 }

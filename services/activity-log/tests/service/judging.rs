@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use slipstream_bus::{Consumer, ConsumerName, Message, Outgoing, StreamName, subject};
-use slipstream_core::config::{Health, Record, Subscription};
+use slipstream_core::config::{Health, Subscription};
 use slipstream_core::contract::{EndpointChange, EndpointChanged, Meta, RoutedEvent, SeenAnswer, SeenQuestion};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{EventKey, ReplayId, SubscriptionId, id_hash};
@@ -120,7 +120,7 @@ async fn degraded_as(
     let batch = Batch { attempts: attempts.collect(), deliveries: vec![delivery], ..Batch::default() };
     record(&world.store, batch).await.unwrap();
     let bucket = world.bus.config_bucket().await.unwrap();
-    bucket.put(&Record::Subscription(Box::new(subscription.clone()))).await.unwrap();
+    bucket.put(&slipstream_test_support::secrets::records(&subscription)[1]).await.unwrap();
     subscription
 }
 
@@ -182,7 +182,7 @@ async fn an_endpoint_that_only_fails_is_disabled_once(world: World) {
     // Until the registry has made it so, many rounds pass: it is told once. As somebody else it is told again.
     let changed = Subscription { revision: failing.revision + 1, ..failing };
     let bucket = world.bus.config_bucket().await.unwrap();
-    bucket.put(&Record::Subscription(Box::new(changed.clone()))).await.unwrap();
+    bucket.put(&slipstream_test_support::secrets::records(&changed)[1]).await.unwrap();
     let told: EndpointChanged = serde_json::from_slice(&next(&mut changes).await.payload).unwrap();
     assert_eq!((told.subscription, told.change), (changed.id, disabled));
     let silence = tokio::time::timeout(Duration::from_millis(500), changes.next()).await;

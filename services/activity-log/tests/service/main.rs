@@ -2,11 +2,13 @@
 
 mod acting;
 mod asking;
+mod auditing;
 mod explaining;
 mod judging;
 mod outage;
 mod reconciling;
 mod recording;
+mod repeating;
 mod replaying;
 mod rescheduling;
 mod scheduled;

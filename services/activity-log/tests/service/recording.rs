@@ -83,7 +83,8 @@ async fn what_cannot_be_read_is_put_aside_and_holds_up_nothing(world: World) {
 async fn a_removed_subscription_cancels_what_is_open(world: World) {
     world.publish_routed(vec![routed_event("open", 0), routed_event("done", 0)]).await;
     world.publish_outcomes(vec![outcome("done", 0, DeliveryState::Succeeded, 1, 200)]).await;
-    let removed = EndpointChanged { subscription: subscription(1), at: at(100), change: EndpointChange::Removed };
+    let change = EndpointChange::Removed;
+    let removed = EndpointChanged { subscription: subscription(1), at: at(100), change, revision: None };
     let payload = serde_json::to_vec(&removed).unwrap().into();
     world.publish(Outgoing::new(subject::endpoint(Surface::Slipstream, subscription(1)), payload)).await;
     let page = world.get_until("/deliveries?state=cancelled", |page| items(page).len() == 1).await;
@@ -92,6 +93,19 @@ async fn a_removed_subscription_cancels_what_is_open(world: World) {
         (&"open".into(), &"subscription_removed".into())
     );
     assert_eq!(world.pages("/deliveries?state=succeeded").await, [delivery_id("done", 0).to_string()]);
+
+    // What was on its way meanwhile: that one was made, and that one was put off.
+    world.publish_routed(vec![routed_event("late", 0)]).await;
+    world.publish_outcomes(vec![outcome("put off", 0, DeliveryState::RetryWait, 1, 503)]).await;
+    world.get_until("/deliveries?state=cancelled", |page| items(page).len() == 3).await;
+    assert_eq!(world.pages("/deliveries?state=scheduled,retry_wait").await, Vec::<String>::new());
+    // What became of it all the same is the truth.
+    world.publish_outcomes(vec![outcome("late", 0, DeliveryState::Succeeded, 1, 200)]).await;
+    world.get_until("/deliveries?state=succeeded", |page| items(page).len() == 2).await;
+    world.publish_routed(vec![routed_event("put off", 0)]).await;
+    let path = "/reconcile?since=2026-03-01T00:00:00Z&until=2026-03-04T00:00:00Z";
+    let reconciled = world.get_until(path, |it| it["totals"]["addsUp"] == true).await;
+    assert_eq!((&reconciled["totals"]["cancelled"], &reconciled["totals"]["waiting"]), (&2.into(), &0.into()));
     world.stop().await;
 }
 

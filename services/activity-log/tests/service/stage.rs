@@ -6,12 +6,13 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use slipstream_activity_log::{Config, RetentionConfig};
 use slipstream_bus::{Bus, BusConfig, Consumer, ConsumerName, Message, Outgoing, Publisher, StreamName, subject};
-use slipstream_core::config::{Record, Subscription, Surface};
+use slipstream_core::config::{Subscription, Surface};
 use slipstream_core::contract::{Meta, Outcome, Outcomes, Routed, RoutedEvent};
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::lane::Lane;
-use slipstream_service::{Context, lifecycle};
+use slipstream_service::Context;
+use slipstream_service::lifecycle::Listeners;
 use slipstream_test_support::{NatsServer, builders, eventually, install_crypto};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -54,7 +55,7 @@ impl Instance {
     pub(crate) async fn start(nats: &str, database: &str) -> Self {
         install_crypto();
         let config = json!({
-            "http": { "listen": "127.0.0.1:0", "drain_min": "0s", "drain_max": "10s" },
+            "http": { "listen": "127.0.0.1:0", "operator_listen": "127.0.0.1:0", "drain_min": "0s", "drain_max": "10s" },
             "bus": { "url": nats },
             "database": { "url": database, "max_connections": 4 },
             "operator": { "token": TOKEN },
@@ -64,12 +65,12 @@ impl Instance {
         let century = Duration::from_hours(100 * 365 * 24);
         config.retention = RetentionConfig { records: century, responses: century, ..RetentionConfig::default() };
         let (ctx, http) = (Context::new(), config.http.clone());
-        let router = slipstream_activity_log::start(config, &ctx).await.unwrap();
-        let listener = lifecycle::bind(&http).await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let routers = slipstream_activity_log::start(config, &ctx).await.unwrap();
+        let listeners = Listeners::bind(&http).await.unwrap();
+        let base = format!("http://{}", listeners.operator_address());
         let serving = tokio::spawn({
             let ctx = ctx.clone();
-            async move { ctx.serve(listener, router, &http).await }
+            async move { ctx.serve(listeners, routers, &http).await }
         });
         Self { ctx, base, serving }
     }
@@ -103,7 +104,7 @@ impl Stage {
 
     /// Around an instance that is there already.
     pub(crate) async fn around(nats: NatsServer, instance: Instance, database: String) -> Self {
-        let bus = Bus::connect(&BusConfig { url: nats.url(), ..BusConfig::default() }).await.unwrap();
+        let bus = Bus::connect(&BusConfig { url: nats.url().into(), ..BusConfig::default() }).await.unwrap();
         let publisher = |stream| bus.publisher(stream);
         let (events, work) = (publisher(StreamName::Events), publisher(StreamName::Work));
         let outcomes = publisher(StreamName::Outcomes);
@@ -119,7 +120,7 @@ impl Stage {
         change(&mut subscription);
         let revision = subscription.revision;
         let bucket = self.bus.config_bucket().await.unwrap();
-        bucket.put(&Record::Subscription(Box::new(subscription))).await.unwrap();
+        bucket.put(&slipstream_test_support::secrets::records(&subscription)[1]).await.unwrap();
         // The service has a watch of its own; what it answers shows what it has seen.
         let path = format!("/explain?site={}&source=none&id=none&subscription={id}", site());
         eventually(SOON, async || (revision > 1 || self.get(&path).await.0 == StatusCode::OK).then_some(())).await;
@@ -223,6 +224,11 @@ impl Stage {
         let status = response.status();
         let body = response.bytes().await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    /// A request of the operator, ready to be given a body.
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.client.request(method, format!("{}/admin/v1{path}", self.instance.base)).bearer_auth(TOKEN)
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {

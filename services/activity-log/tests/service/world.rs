@@ -14,8 +14,10 @@ use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::matching::SkipReason;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::Context;
+use slipstream_service::auth::AuthConfig;
 use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, TelemetryConfig};
-use slipstream_service::{Context, lifecycle};
+use slipstream_service::lifecycle::Listeners;
 use slipstream_store::{DatabaseConfig, Store};
 use slipstream_test_support::builders::{self, AccountWithKeys};
 use slipstream_test_support::{NatsServer, eventually, install_crypto};
@@ -107,7 +109,8 @@ pub(crate) struct World {
     publisher: Publisher,
     client: reqwest::Client,
     database: String,
-    base: String,
+    public_base: String,
+    operator_base: String,
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -138,9 +141,10 @@ impl World {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         install_crypto();
-        let bus = BusConfig { url: nats.url(), ..BusConfig::default() };
+        let bus = BusConfig { url: nats.url().into(), ..BusConfig::default() };
         let http = HttpConfig {
             listen: ([127, 0, 0, 1], 0).into(),
+            operator_listen: ([127, 0, 0, 1], 0).into(),
             drain_min: Duration::ZERO,
             drain_max: Duration::from_secs(10),
             ..HttpConfig::default()
@@ -148,8 +152,9 @@ impl World {
         let mut config = Config {
             http: http.clone(),
             bus: bus.clone(),
-            database: DatabaseConfig { url: url.clone(), max_connections: 4 },
+            database: DatabaseConfig { url: url.as_str().into(), max_connections: 4 },
             operator: OperatorConfig { token: Secret::new(TOKEN) },
+            auth: AuthConfig::default(),
             retention: RetentionConfig::default(),
             health: HealthConfig::default(),
             telemetry: TelemetryConfig::default(),
@@ -162,17 +167,30 @@ impl World {
             bucket.put(&record).await.unwrap();
         }
         let ctx = Context::new();
-        let router = slipstream_activity_log::start(config, &ctx).await.unwrap();
-        let listener = lifecycle::bind(&http).await.unwrap();
-        let base = format!("http://{}", listener.local_addr().unwrap());
+        let routers = slipstream_activity_log::start(config, &ctx).await.unwrap();
+        let listeners = Listeners::bind(&http).await.unwrap();
+        let public_base = format!("http://{}", listeners.public_address().unwrap());
+        let operator_base = format!("http://{}", listeners.operator_address());
         let serving = tokio::spawn({
             let ctx = ctx.clone();
-            async move { ctx.serve(listener, router, &http).await }
+            async move { ctx.serve(listeners, routers, &http).await }
         });
-        let store = Store::connect(&DatabaseConfig { url: own_url, max_connections: 2 }).await.unwrap();
+        let store = Store::connect(&DatabaseConfig { url: own_url.into(), max_connections: 2 }).await.unwrap();
         let publisher = our_bus.publisher(StreamName::Outcomes);
         let client = reqwest::Client::new();
-        Self { nats, store, ctx, bus: our_bus, account, publisher, client, database: url, base, serving }
+        Self {
+            nats,
+            store,
+            ctx,
+            bus: our_bus,
+            account,
+            publisher,
+            client,
+            database: url,
+            public_base,
+            operator_base,
+            serving,
+        }
     }
 
     /// Stops the service, as a signal does, and waits for its end.
@@ -212,7 +230,7 @@ impl World {
     }
 
     pub(crate) async fn request(&self, path: &str, token: Option<&str>) -> (StatusCode, Value) {
-        let mut request = self.client.get(format!("{}/admin/v1{path}", self.base));
+        let mut request = self.client.get(format!("{}/admin/v1{path}", self.operator_base));
         if let Some(token) = token {
             request = request.bearer_auth(token);
         }
@@ -221,7 +239,8 @@ impl World {
 
     /// A request to any path, ready to be given a credential and a body.
     pub(crate) fn to(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        self.client.request(method.parse().unwrap(), format!("{}{path}", self.base))
+        let base = if path.starts_with("/admin/") { &self.operator_base } else { &self.public_base };
+        self.client.request(method.parse().unwrap(), format!("{base}{path}"))
     }
 
     /// Asks until the answer is 200 and `wanted` holds of it.

@@ -11,9 +11,10 @@ use slipstream_bus::{Bus, ConfigBucket, Outgoing, Publisher, Schedules, subject}
 use slipstream_core::answer::Answer;
 use slipstream_core::config::{Consent, DisabledReason, Subscription, Surface};
 use slipstream_core::contract::{self, EndpointChange, EndpointChanged, Meta};
-use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate};
+use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate, held_back_until};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::retry::RetrySchedule;
+use slipstream_core::sealing::SecretText;
 use slipstream_core::signing;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{Directory, clock, names, trace};
@@ -32,6 +33,8 @@ const REPEAT_PAUSE: Duration = Duration::from_millis(200);
 /// How often a delivery whose subscription we do not know is looked at again before it is cancelled.
 const UNKNOWN_LOOKS: u32 = 2;
 const UNKNOWN_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a delivery is looked at again whose subscription's secrets are still sealed.
+const SEALED_LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What every attempt needs.
 pub(crate) struct Worker {
@@ -137,7 +140,8 @@ impl Worker {
             Gate::End(state, reason) => Err((state, reason)),
             Gate::Wait(until) => {
                 drop(snapshot);
-                self.park(work, Park { at: until, reason: None, keeps_place: false }).await;
+                let at = held_back_until(until, work.meta.parked);
+                self.park(work, Park { at, reason: None, keeps_place: false }).await;
                 return None;
             }
             Gate::Open => subscription
@@ -156,6 +160,13 @@ impl Worker {
         };
         drop(snapshot);
         let prepared = self.endpoints.prepared(&subscription, |subscription| prepare(subscription, &self.policy));
+        if prepared.is_sealed {
+            // Never unsigned, and never without its headers: it waits for the key that opens them.
+            let now = clock::now();
+            let park = Park::until(now.after(SEALED_LOOK_EVERY), now, Some(Reason::SecretsSealed));
+            self.park(work, park).await;
+            return None;
+        }
         let (started_at, started) = (clock::now(), Instant::now());
         let answer = self.send(&work, &prepared, started_at).await;
         let took = started.elapsed();
@@ -330,9 +341,11 @@ impl Worker {
     }
 }
 
-/// `seen_at` is when the attempt started that says so: what people changed since is about another receiver.
+/// `subscription` is as the attempt that says so had it, which started at `seen_at`: what people changed since is about
+/// another receiver.
 fn endpoint_changed(subscription: &Subscription, change: EndpointChange, seen_at: Timestamp) -> Outgoing {
-    let changed = EndpointChanged { subscription: subscription.id, at: seen_at, change };
+    let revision = Some(subscription.revision);
+    let changed = EndpointChanged { subscription: subscription.id, at: seen_at, change, revision };
     let payload = Bytes::from(serde_json::to_vec(&changed).expect("messages serialise"));
     Outgoing::new(subject::endpoint(subscription.surface, subscription.id), payload)
 }
@@ -376,25 +389,31 @@ fn status_class(status: u16) -> &'static str {
 
 /// Makes a subscription ready to be called.
 pub(crate) fn prepare(subscription: &Subscription, policy: &AddressPolicy) -> Prepared {
-    let headers = PreparedHeaders::new(&subscription.headers).unwrap_or_else(|errors| {
+    let is_sealed = subscription.secrets().any(SecretText::is_sealed);
+    let (headers, signing_keys): (&[_], &[_]) =
+        if is_sealed { (&[], &[]) } else { (&subscription.headers, &subscription.signing_keys) };
+    let headers = PreparedHeaders::new(headers).unwrap_or_else(|errors| {
         // The registry checked them; a rule may have become stricter since.
         tracing::error!(subscription.id = %subscription.id, errors = errors.len(), "headers are left out");
         PreparedHeaders::default()
     });
-    let keys =
-        subscription.signing_keys.iter().filter_map(|signing_key| match signing::Key::parse(&signing_key.secret) {
+    let keys = signing_keys.iter().filter_map(|signing_key| {
+        let parsed = signing_key.secret.expose().map_err(anyhow::Error::from);
+        match parsed.and_then(|secret| Ok(signing::Key::parse(secret)?)) {
             Ok(key) => Some(PreparedKey { key, until: signing_key.until }),
             Err(error) => {
                 tracing::error!(subscription.id = %subscription.id, %error, "a signing key is left out");
                 None
             }
-        });
+        }
+    });
     let origin = match &subscription.consent {
         Consent::Granted { origin, .. } => http::HeaderValue::from_str(origin).ok(),
         Consent::Off | Consent::NotGranted { .. } => None,
     };
     Prepared {
         revision: subscription.revision,
+        is_sealed,
         uri: subscription.uri.clone(),
         origin,
         target: Target::parse(&subscription.uri, policy),

@@ -150,6 +150,8 @@ pub(crate) enum Ended {
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) revision: i64,
+    /// Its secrets are not opened yet, so it has neither headers nor keys and must not be called.
+    pub(crate) is_sealed: bool,
     pub(crate) uri: String,
     pub(crate) target: Result<Target, TargetRefused>,
     pub(crate) headers: PreparedHeaders,
@@ -407,7 +409,7 @@ impl Endpoints {
         gone_at.is_some_and(|revision| revision >= subscription.revision)
     }
 
-    /// What an attempt needs of this subscription, made by `prepare` if it is new or has changed.
+    /// What an attempt needs of this subscription, made by `prepare` if it is new, has changed, or was still sealed.
     pub(crate) fn prepared(
         &self,
         subscription: &Subscription,
@@ -416,7 +418,9 @@ impl Endpoints {
         {
             let state = self.lock();
             let prepared = state.endpoints.get(&subscription.id).and_then(|endpoint| endpoint.prepared.as_ref());
-            if let Some(prepared) = prepared.filter(|prepared| prepared.revision == subscription.revision) {
+            if let Some(prepared) =
+                prepared.filter(|prepared| prepared.revision == subscription.revision && !prepared.is_sealed)
+            {
                 return Arc::clone(prepared);
             }
         }

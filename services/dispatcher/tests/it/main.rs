@@ -6,5 +6,6 @@ mod engine;
 mod hold;
 mod isolate;
 mod scheduled;
+mod secrets;
 mod trace;
 mod world;

@@ -4,17 +4,19 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use slipstream_bus::{Bus, BusConfig, ConfigBucket, Consumer, ConsumerName, Outgoing, Publisher, StreamName, subject};
-use slipstream_core::config::{Record, Subscription};
+use slipstream_core::config::Subscription;
 use slipstream_core::contract::{EndpointChanged, Meta, Outcome, Outcomes, Routed, RoutedEvent};
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::event::json;
 use slipstream_core::ids::{AccountId, DeliveryId};
 use slipstream_core::slipstream::accept;
 use slipstream_dispatcher::{Config, DeliveryConfig};
+use slipstream_service::config::SecretsConfig;
 use slipstream_service::{Context, clock};
 use slipstream_test_support::builders::{self, EventBuilder};
 use slipstream_test_support::nats::NatsServer;
 use slipstream_test_support::receiver::Receiver;
+use slipstream_test_support::secrets;
 use slipstream_webhook::AddressPolicy;
 
 pub(crate) const SITE: &str = "s8n6EzC";
@@ -46,9 +48,15 @@ impl World {
     pub(crate) async fn with_subscription(delivery: DeliveryConfig, change: impl FnOnce(&mut Subscription)) -> Self {
         let server = NatsServer::start().await;
         let bus_config =
-            BusConfig { url: server.url(), delivery_lease_ms: Duration::from_secs(3), ..BusConfig::default() };
-        let config =
-            Config { bus: bus_config.clone(), targets: AddressPolicy::with_loopback(), delivery, ..Config::default() };
+            BusConfig { url: server.url().into(), delivery_lease_ms: Duration::from_secs(3), ..BusConfig::default() };
+        let secrets = SecretsConfig { master_key_file: Some(secrets::master_key_file()), ..SecretsConfig::default() };
+        let config = Config {
+            bus: bus_config.clone(),
+            targets: AddressPolicy::with_loopback(),
+            delivery,
+            secrets,
+            ..Config::default()
+        };
         let bus = Bus::connect(&bus_config).await.unwrap();
         let bucket = bus.config_bucket().await.unwrap();
         let receiver = Receiver::start().await;
@@ -160,6 +168,11 @@ impl World {
         self.routed.clone()
     }
 
+    /// What the dispatcher is started with.
+    pub(crate) fn config(&self) -> Config {
+        self.config.clone()
+    }
+
     /// A second dispatcher on the same bus.
     pub(crate) async fn another_dispatcher(&self) -> Context {
         let ctx = Context::new();
@@ -186,7 +199,9 @@ pub(crate) fn subscription(receiver: &Receiver, path: &str) -> Subscription {
 }
 
 pub(crate) async fn put(bucket: &ConfigBucket, subscription: &Subscription) {
-    bucket.put(&Record::Subscription(Box::new(subscription.clone()))).await.unwrap();
+    for record in secrets::records(subscription) {
+        bucket.put(&record).await.unwrap();
+    }
 }
 
 /// Retries after 50 ms and 100 ms, and then no more.

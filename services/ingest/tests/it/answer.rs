@@ -41,7 +41,7 @@ impl Answer {
             assert!(self.body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{}", self.text);
             let _ = self.trace();
         }
-        assert_eq!(status == 503, self.headers.contains_key("retry-after"), "{:?}", self.headers);
+        assert_eq!(matches!(status, 429 | 503), self.headers.contains_key("retry-after"), "{:?}", self.headers);
         self
     }
 
@@ -58,6 +58,11 @@ impl Answer {
     #[track_caller]
     pub(crate) fn kind(&self) -> &str {
         self.body["type"].as_str().expect("a type").trim_start_matches("https://docs.example/problems/")
+    }
+
+    /// The value of a header; empty if it is absent.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().expect("our headers are text"))
     }
 
     /// The pointers of the members at fault.

@@ -11,6 +11,7 @@ mod modes;
 mod once;
 mod outage;
 mod private;
+mod quota;
 mod stored;
 mod subjects;
 mod timing;

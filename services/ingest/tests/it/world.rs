@@ -10,10 +10,11 @@ use slipstream_core::config::Record;
 use slipstream_ingest::Config;
 use slipstream_service::Context;
 use slipstream_service::config::HttpConfig;
+use slipstream_service::lifecycle::Listeners;
 use slipstream_test_support::builders::{self, AccountWithKeys, EventBuilder};
 use slipstream_test_support::{NatsServer, eventually, install_crypto};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::answer::Answer;
 
@@ -46,7 +47,7 @@ impl World {
     /// A world whose bus is configured otherwise than by default.
     pub(crate) async fn with_bus(change: impl FnOnce(&mut BusConfig)) -> Self {
         let nats = NatsServer::start().await;
-        let mut config = BusConfig { url: nats.url(), ..BusConfig::default() };
+        let mut config = BusConfig { url: nats.url().into(), ..BusConfig::default() };
         change(&mut config);
         let bus = Bus::connect(&config).await.unwrap();
         let bucket = bus.config_bucket().await.unwrap();
@@ -57,14 +58,20 @@ impl World {
         bucket.put(&Record::Account(account.account.clone())).await.unwrap();
 
         let ctx = Context::new();
-        let http = HttpConfig { drain_min: Duration::ZERO, ..HttpConfig::default() };
+        let any_port = ([127, 0, 0, 1], 0).into();
+        let http = HttpConfig {
+            listen: any_port,
+            operator_listen: any_port,
+            drain_min: Duration::ZERO,
+            ..HttpConfig::default()
+        };
         let config = Config { http: http.clone(), bus: config, ..Config::default() };
-        let router = slipstream_ingest::start(config, &ctx).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let routers = slipstream_ingest::start(config, &ctx).await.unwrap();
+        let listeners = Listeners::bind(&http).await.unwrap();
+        let address = listeners.public_address().unwrap();
         tokio::spawn({
             let ctx = ctx.clone();
-            async move { ctx.serve(listener, router, &http).await.unwrap() }
+            async move { ctx.serve(listeners, routers, &http).await.unwrap() }
         });
         install_crypto();
         let client = reqwest::Client::builder().timeout(LIMIT).build().unwrap();

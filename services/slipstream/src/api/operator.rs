@@ -80,9 +80,15 @@ pub(crate) struct Why {
 }
 
 impl Api {
+    /// Where `path` of the operator API is.
+    fn operator_url(&self, path: &str) -> anyhow::Result<String> {
+        let base = self.operator_base.as_deref().context("it is not known where the operator API is")?;
+        Ok(format!("{base}{path}"))
+    }
+
     /// Creates or replaces a site of an organisation that exists.
     pub(crate) async fn put_site(&self, token: &str, slug: &str, name: &str, organisation: &str) -> anyhow::Result<()> {
-        let url = format!("{}/admin/v1/sites/{slug}", self.base);
+        let url = self.operator_url(&format!("/admin/v1/sites/{slug}"))?;
         let body = json!({ "name": name, "organisation": organisation, "product": "Testing" });
         self.operator::<Ignored>(token, Method::PUT, url, Some(body)).await?.context("the API has no sites").map(drop)
     }
@@ -93,7 +99,7 @@ impl Api {
         struct Site {
             organisation: String,
         }
-        let url = format!("{}/admin/v1/sites/{site}", self.base);
+        let url = self.operator_url(&format!("/admin/v1/sites/{site}"))?;
         let site = self.operator::<Site>(token, Method::GET, url, None).await?.context("there is no such site")?;
         Ok(site.organisation)
     }
@@ -102,11 +108,11 @@ impl Api {
     pub(crate) async fn signing_keys(&self, token: &str, site: &str, uri: &str) -> anyhow::Result<Vec<Key>> {
         let mut cursor = String::new();
         loop {
-            let url = format!("{}/admin/v1/endpoints?limit=100{cursor}", self.base);
+            let url = self.operator_url(&format!("/admin/v1/endpoints?limit=100{cursor}"))?;
             let page = self.operator::<Page<Endpoint>>(token, Method::GET, url, None).await?;
             let page = page.context("the API has no endpoints")?;
             if let Some(endpoint) = page.items.iter().find(|it| it.site == site && it.uri == uri) {
-                let url = format!("{}/admin/v1/endpoints/{}/secret", self.base, endpoint.id);
+                let url = self.operator_url(&format!("/admin/v1/endpoints/{}/secret", endpoint.id))?;
                 let secrets = self.operator::<Secrets>(token, Method::GET, url, None).await?;
                 let keys = secrets.context("the endpoint has gone")?.keys;
                 let shown = keys.into_iter().filter_map(|key| key.secret.or(key.public_key));
@@ -119,7 +125,7 @@ impl Api {
 
     /// The newest deliveries of all sites.
     pub(crate) async fn deliveries(&self, token: &str) -> anyhow::Result<Vec<Delivery>> {
-        let url = format!("{}/admin/v1/deliveries?limit=100", self.base);
+        let url = self.operator_url("/admin/v1/deliveries?limit=100")?;
         let page = self.operator::<Page<Delivery>>(token, Method::GET, url, None).await?;
         Ok(page.context("the API has no deliveries")?.items)
     }
@@ -132,7 +138,7 @@ impl Api {
         source: &str,
         id: &str,
     ) -> anyhow::Result<Option<Explained>> {
-        let mut url = reqwest::Url::parse(&self.base).context("the base was a URL when it was given")?;
+        let mut url = reqwest::Url::parse(&self.operator_url("")?).context("the base was a URL when it was given")?;
         let path = url.path_segments_mut().map_err(|()| anyhow::anyhow!("the base has no path"));
         path?.pop_if_empty().extend(["admin", "v1", "events", site, source, id]);
         self.operator(token, Method::GET, url, None).await
@@ -140,7 +146,7 @@ impl Api {
 
     /// Makes a delivery that has ended again, under the same `webhook-id`.
     pub(crate) async fn replay(&self, token: &str, delivery: &str) -> anyhow::Result<()> {
-        let url = format!("{}/admin/v1/deliveries/{delivery}/replay", self.base);
+        let url = self.operator_url(&format!("/admin/v1/deliveries/{delivery}/replay"))?;
         let replayed = self.operator::<Ignored>(token, Method::POST, url, None).await?;
         replayed.context("there is no such delivery").map(drop)
     }
@@ -153,7 +159,7 @@ impl Api {
         (source, id): (&str, &str),
         subscription: &str,
     ) -> anyhow::Result<Why> {
-        let url = format!("{}/admin/v1/explain", self.base);
+        let url = self.operator_url("/admin/v1/explain")?;
         let query = [("site", site), ("source", source), ("id", id), ("subscription", subscription)];
         let url = reqwest::Url::parse_with_params(&url, query).context("the base was a URL when it was given")?;
         self.operator(token, Method::GET, url, None).await?.context("nothing is known of it")

@@ -38,7 +38,7 @@ const FAILED: &str = "communications.letter.creation_failed";
 /// # Errors
 /// When a step cannot be made; a check that fails is the timeline's to remember.
 pub(super) async fn play(running: &Running, timeline: &Timeline) -> anyhow::Result<()> {
-    let api = Api::new(&running.url)?;
+    let api = Api::of(running)?;
     let token = &running.operator_token;
     let home = running.site.as_str();
 

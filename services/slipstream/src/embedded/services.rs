@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use anyhow::Context as _;
-use axum::Router;
 use slipstream_bus::BusConfig;
 use slipstream_service::Context;
+use slipstream_service::access::Routers;
 use slipstream_service::config::{HttpConfig, OperatorConfig, Secret};
 use slipstream_store::DatabaseConfig;
 use {
@@ -22,7 +22,7 @@ pub(super) struct Parts {
     pub(super) registry_database: DatabaseConfig,
     pub(super) activity_database: DatabaseConfig,
     pub(super) operator_token: String,
-    /// Where all of them listen.
+    /// Where everybody connects.
     pub(super) address: SocketAddr,
     pub(super) settings: Settings,
 }
@@ -31,9 +31,10 @@ impl Parts {
     /// Starts all four in `ctx`, and merges their routes.
     ///
     /// One after the other: each declares the same streams, and the first has them made for all.
-    pub(super) async fn start(self, ctx: &Context) -> anyhow::Result<Router> {
+    pub(super) async fn start(self, ctx: &Context) -> anyhow::Result<Routers> {
         let Self { http, bus, registry_database, activity_database, operator_token, address, settings } = self;
         let telemetry = settings.telemetry;
+        let auth = settings.auth;
         let operator = OperatorConfig { token: Secret::new(operator_token) };
         let activity_log = activity_log::start(
             activity_log::Config {
@@ -41,6 +42,7 @@ impl Parts {
                 bus: bus.clone(),
                 database: activity_database,
                 operator: operator.clone(),
+                auth: auth.clone(),
                 retention: activity_log::RetentionConfig::default(),
                 health: settings.health,
                 telemetry: telemetry.clone(),
@@ -54,7 +56,9 @@ impl Parts {
                 http: http.clone(),
                 bus: bus.clone(),
                 database: registry_database,
+                secrets: settings.secrets.clone(),
                 operator,
+                auth: auth.clone(),
                 targets: settings.targets.clone(),
                 handshake: reachable(settings.handshake, address)?,
                 signing: settings.signing,
@@ -68,6 +72,7 @@ impl Parts {
             dispatcher::Config {
                 http: http.clone(),
                 bus: bus.clone(),
+                secrets: settings.secrets,
                 telemetry: telemetry.clone(),
                 targets: settings.targets,
                 delivery: settings.delivery,
@@ -76,7 +81,7 @@ impl Parts {
         )
         .await
         .context("the dispatcher does not start")?;
-        let ingest = ingest::start(ingest::Config { http, bus, telemetry }, ctx).await;
+        let ingest = ingest::start(ingest::Config { http, bus, auth, telemetry }, ctx).await;
         let ingest = ingest.context("ingest does not start")?;
         Ok(ingest.merge(registry).merge(dispatcher).merge(activity_log))
     }

@@ -3,4 +3,5 @@
 mod broker;
 mod commands;
 mod data_dir;
+mod master_key;
 mod support;

@@ -30,6 +30,7 @@ pub(crate) async fn run(arguments: &[&str]) -> (ExitStatus, String, String) {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub(crate) struct Running {
     pub(crate) url: String,
+    pub(crate) operator_url: String,
     pub(crate) site: String,
     pub(crate) api_key: String,
     pub(crate) operator_token: String,
@@ -117,7 +118,8 @@ impl Up {
 
     /// A GET with the operator's token: status and body.
     pub(crate) async fn get(&self, path: &str) -> (u16, serde_json::Value) {
-        let request = self.http.get(format!("{}{path}", self.running.url)).bearer_auth(&self.running.operator_token);
+        let request =
+            self.http.get(format!("{}{path}", self.running.operator_url)).bearer_auth(&self.running.operator_token);
         let response = request.send().await.expect("it answers");
         (response.status().as_u16(), response.json().await.unwrap_or_default())
     }

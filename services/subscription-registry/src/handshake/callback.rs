@@ -4,29 +4,25 @@
 
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
-use axum::routing::{MethodRouter, get};
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use slipstream_core::config::KeyHash;
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_service::openapi::{Gone, MethodNotAllowed, NotFound};
 use slipstream_service::{ApiError, clock};
 use slipstream_store::subscriptions::{self, Grant};
 use slipstream_store::{StoreError, handshakes};
 
 use super::settle;
 use crate::keys::CallbackKey;
+use crate::openapi::{AllowedRate, CallbackKeyInPath};
 use crate::registry::{Registry, RegistryError};
 use crate::state::AppState;
 
-/// The path, under each of the two mount points.
+/// The path.
 pub(crate) const PATH: &str = "/webhooks/handshakes/{key}";
 
 const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate");
-
-/// Both methods. `HEAD` is refused: it asks what there is, and must not use a key up.
-pub(crate) fn methods() -> MethodRouter<AppState> {
-    get(grant).post(grant).head(async || StatusCode::METHOD_NOT_ALLOWED)
-}
 
 /// At how many deliveries per minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +55,26 @@ impl Rate {
     }
 }
 
-async fn grant(
+/// By `GET`, and all that either method does. `HEAD`, which comes as `GET` does, is refused: it asks what there is, and must not use a key up.
+#[utoipa::path(
+    get,
+    path = "/webhooks/handshakes/{key}",
+    tag = "Receivers",
+    operation_id = "grantByGet",
+    summary = "Grant permission to send webhooks",
+    description = "The key, from `WebHook-Request-Callback`, is all that is needed. It serves once.",
+    params(CallbackKeyInPath, AllowedRate),
+    responses((status = 204, description = "Granted."), NotFound, MethodNotAllowed, Gone)
+)]
+pub(crate) async fn grant(
     State(state): State<AppState>,
     Path(key): Path<String>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
+    if method == Method::HEAD {
+        return Err(Problem::new(ProblemKind::MethodNotAllowed, "HEAD does not use the key up: use GET or POST").into());
+    }
     // Before the key is used up: whoever sent a wrong rate may send a right one.
     let rate = Rate::read(&headers)?;
     let unknown = || Problem::new(ProblemKind::NotFound, "the key is unknown, was used, or is too old");
@@ -85,6 +96,26 @@ async fn grant(
         Outcome::Moved => Err(Problem::new(ProblemKind::Gone, "the subscription has another target by now").into()),
         Outcome::Unknown => Err(unknown().into()),
     }
+}
+
+/// The same by `POST`, which has an operation of its own in documents.
+#[utoipa::path(
+    post,
+    path = "/webhooks/handshakes/{key}",
+    tag = "Receivers",
+    operation_id = "grantByPost",
+    summary = "Grant permission to send webhooks",
+    description = "The key, from `WebHook-Request-Callback`, is all that is needed. It serves once.",
+    params(CallbackKeyInPath, AllowedRate),
+    responses((status = 204, description = "Granted."), NotFound, Gone)
+)]
+pub(crate) async fn grant_by_post(
+    state: State<AppState>,
+    key: Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, ApiError> {
+    grant(state, key, method, headers).await
 }
 
 enum Outcome {

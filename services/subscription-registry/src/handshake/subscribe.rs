@@ -46,6 +46,7 @@ impl Registry {
         wanted: Subscription,
         target: &Target,
     ) -> Result<Subscribed, RegistryError> {
+        self.ensure_key(&wanted.tenant()).await?;
         let (id, settled) = match self.write(handshake, &wanted).await? {
             Written::InForce(subscription, is_noted) => {
                 let settled = Settled { subscription, is_changed: true, is_noted, refusal: None };
@@ -71,55 +72,66 @@ impl Registry {
         let now = clock::now();
         let written = if let Some((state, consent)) = handshake.without_asking(present.as_ref(), wanted) {
             let wanted = Subscription { state, consent, ..wanted.clone() };
-            put(&transaction, present.as_ref(), &wanted, now).await?
+            self.put(&transaction, present.as_ref(), &wanted, now).await?
         } else {
             let present = if let Some(present) = present {
                 present
             } else {
-                let pending = Subscription { state: EndpointState::Pending, ..wanted.clone() };
+                let pending = Subscription { state: EndpointState::Pending, ..self.sealed_for(wanted, wanted.id)? };
                 subscriptions::create_or_lock(&transaction, &pending, now).await?
             };
             let question = handshake.question(present.id, &wanted.uri).expect("nobody is asked only where that is off");
-            wish(&transaction, &question, wanted, now).await?;
+            let sealed = self.sealed_for(wanted, question.subscription)?;
+            wish(&transaction, &question, sealed, now).await?;
             Written::Asking(question)
         };
         transaction.commit().await.map_err(StoreError::from)?;
         Ok(written)
     }
-}
 
-/// Writes what is in force at once. What was wished before is not wished any more.
-async fn put(
-    transaction: &DatabaseTransaction,
-    present: Option<&Subscription>,
-    wanted: &Subscription,
-    now: Timestamp,
-) -> Result<Written, StoreError> {
-    let is_back = match present {
-        Some(present) => subscriptions::was_disabled(transaction, present.id).await?,
-        None => false,
-    };
-    let subscription = subscriptions::put(transaction, wanted, now).await?;
-    wishes::remove(transaction, subscription.id).await?;
-    unanswered::remove(transaction, subscription.id).await?;
-    if is_back {
-        events::note(transaction, &subscription, Told::Recovered, now).await?;
+    /// Writes what is in force at once. What was wished before is not wished any more.
+    async fn put(
+        &self,
+        transaction: &DatabaseTransaction,
+        present: Option<&Subscription>,
+        wanted: &Subscription,
+        now: Timestamp,
+    ) -> Result<Written, RegistryError> {
+        let is_back = match present {
+            Some(present) => subscriptions::was_disabled(transaction, present.id).await?,
+            None => false,
+        };
+        let mut id = present.map_or(wanted.id, |present| present.id);
+        let subscription = loop {
+            let subscription = subscriptions::put(transaction, &self.sealed_for(wanted, id)?, now).await?;
+            if subscription.id == id {
+                break subscription;
+            }
+            // Somebody else made one in between: what was sealed for ours does not open in theirs. That one is ours to
+            // change now, so this happens once.
+            id = subscription.id;
+        };
+        wishes::remove(transaction, subscription.id).await?;
+        unanswered::remove(transaction, subscription.id).await?;
+        if is_back {
+            events::note(transaction, &subscription, Told::Recovered, now).await?;
+        }
+        Ok(Written::InForce(subscription, is_back))
     }
-    Ok(Written::InForce(subscription, is_back))
 }
 
-/// Writes what is to be asked, and for what.
+/// Writes what is to be asked, and for what; `wanted` is sealed for the subscription that it is asked about.
 async fn wish(
     transaction: &DatabaseTransaction,
     question: &Question,
-    wanted: &Subscription,
+    wanted: Subscription,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let wish = Wish {
         subscription: question.subscription,
         uri: question.uri.clone(),
-        headers: wanted.headers.clone(),
-        event_types: wanted.event_types.clone(),
+        headers: wanted.headers,
+        event_types: wanted.event_types,
         expires_at: now.after(OPEN_TIME),
     };
     wishes::put(transaction, &wish).await?;

@@ -10,11 +10,14 @@ use serde::Serialize;
 use slipstream_core::config::{Account, Record};
 use slipstream_core::ids::AccountId;
 use slipstream_core::problem::Problem;
+use slipstream_service::audit::Note;
 use slipstream_service::list::Pairs;
+use slipstream_service::openapi::{NotFound, Paging};
 use slipstream_service::{ApiError, clock};
 use slipstream_store::accounts::{self, KeySlot};
+use utoipa::ToSchema;
 
-use self::body::{NewAccount, View};
+use self::body::{NewAccount, NewQuota, View};
 use super::list::{ListParameters, PageView};
 use super::{NO_STORE, not_found};
 use crate::keys::ApiKey;
@@ -22,20 +25,23 @@ use crate::registry::RegistryError;
 use crate::state::{AppState, Json};
 
 /// A new account, with its keys.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = CreatedAccount)]
 struct Created {
     #[serde(flatten)]
     account: View,
     keys: Keys,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = AccountKeys)]
 struct Keys {
     primary: String,
     secondary: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = RotatedKey)]
 struct Rotated {
     id: AccountId,
     key: String,
@@ -54,11 +60,28 @@ async fn put_in_force(state: &AppState, account: &Account) -> Result<(), ApiErro
 }
 
 /// Creates an account.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/accounts",
+    tag = "Configuration",
+    operation_id = "createAccount",
+    summary = "Create an API account",
+    description = "Its keys are in this answer, and nowhere else.",
+    request_body = NewAccount,
+    responses((
+        status = 201,
+        description = "It is in force.",
+        body = Created,
+        headers(("Location" = String, description = "Where it is")),
+    ))
+)]
 pub(super) async fn create(
     State(state): State<AppState>,
+    note: Note,
     Json(body): Json<NewAccount>,
 ) -> Result<impl IntoResponse, ApiError> {
     let id = AccountId(clock::new_uuid());
+    note.target(id);
     let (primary, secondary) = (ApiKey::new(id), ApiKey::new(id));
     let account = body.check(id, primary.hash(), secondary.hash())?;
     let created = accounts::create(state.registry.store().connection(), &account).await;
@@ -71,6 +94,15 @@ pub(super) async fn create(
 }
 
 /// Accounts by id.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/accounts",
+    tag = "Configuration",
+    operation_id = "listAccounts",
+    summary = "List API accounts, by id",
+    params(Paging),
+    responses((status = 200, description = "A page of them.", body = PageView<View>))
+)]
 pub(super) async fn list(
     State(state): State<AppState>,
     Query(pairs): Query<Pairs>,
@@ -80,12 +112,34 @@ pub(super) async fn list(
     Ok(Answer(PageView::of(page.map_err(RegistryError::from)?)))
 }
 
+#[utoipa::path(
+    get,
+    path = "/admin/v1/accounts/{id}",
+    tag = "Configuration",
+    operation_id = "getAccount",
+    summary = "Get an API account",
+    params(("id" = inline(AccountId), Path, description = "The account")),
+    responses((status = 200, description = "It, without its keys.", body = View), NotFound)
+)]
 pub(super) async fn get(State(state): State<AppState>, Path(id): Path<String>) -> Result<Answer<View>, ApiError> {
     let found = accounts::get(state.registry.store().connection(), account_id(&id)?).await;
     Ok(Answer(found.map_err(RegistryError::from)?.ok_or_else(|| not_found("account"))?.into()))
 }
 
 /// Makes a new key in place of one of the two; the other stays valid, so that callers can move over.
+#[utoipa::path(
+    put,
+    path = "/admin/v1/accounts/{id}/keys/{slot}",
+    tag = "Configuration",
+    operation_id = "rotateAccountKey",
+    summary = "Make a new key in place of one of the two",
+    description = "The other one stays valid. The new key is in this answer, and nowhere else.",
+    params(
+        ("id" = inline(AccountId), Path, description = "The account"),
+        ("slot" = String, Path, description = "Which one: primary or secondary", pattern = "^(primary|secondary)$"),
+    ),
+    responses((status = 200, description = "The new key.", body = Rotated), NotFound)
+)]
 pub(super) async fn rotate_key(
     State(state): State<AppState>,
     Path((id, slot)): Path<(String, String)>,
@@ -102,4 +156,29 @@ pub(super) async fn rotate_key(
     put_in_force(&state, &account).await?;
     tracing::info!(account.id = %id, key = ?slot, "account key rotated");
     Ok((NO_STORE, Answer(Rotated { id, key: key.into_shown() })))
+}
+
+/// Sets or lifts the quota. In force with the next request, wherever the change has arrived.
+#[utoipa::path(
+    put,
+    path = "/admin/v1/accounts/{id}/quota",
+    tag = "Configuration",
+    operation_id = "setAccountQuota",
+    summary = "Set or lift an account's quota",
+    params(("id" = inline(AccountId), Path, description = "The account")),
+    request_body = NewQuota,
+    responses((status = 200, description = "The account as it is now.", body = View), NotFound)
+)]
+pub(super) async fn set_quota(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    Json(body): Json<NewQuota>,
+) -> Result<Answer<View>, ApiError> {
+    let id = account_id(&id)?;
+    let quota = body.check()?;
+    let limited = accounts::set_quota(state.registry.store().connection(), id, quota).await;
+    let account = limited.map_err(RegistryError::from)?.ok_or_else(|| not_found("account"))?;
+    put_in_force(&state, &account).await?;
+    tracing::info!(account.id = %id, ?quota, "account limited by an operator");
+    Ok(Answer(account.into()))
 }

@@ -9,8 +9,11 @@ use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::ApiError;
+use slipstream_service::audit::Note;
 use slipstream_service::list::{Pairs, bad_parameter, unknown_parameter};
+use slipstream_service::openapi::{NotFound, Paging};
 use slipstream_store::subscriptions::{self, StateFilter};
+use utoipa::ToSchema;
 
 use super::list::{ListParameters, PageView};
 use super::not_found;
@@ -23,8 +26,9 @@ const RATE_PER_MINUTE_MAX: u32 = 1_000_000;
 /// The most requests in flight that a limit may say: as many as may go to one host (THREATS 3).
 const IN_FLIGHT_MAX: u32 = 64;
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Endpoint)]
 pub(super) struct View {
     id: SubscriptionId,
     surface: Surface,
@@ -45,13 +49,15 @@ pub(super) struct View {
     consent: ConsentView,
     limits: Limits,
     /// What comes of consent and limits; null is any number.
+    #[schema(required)]
     rate_per_minute: Option<u32>,
     revision: i64,
 }
 
 /// Whether the receiver has agreed to be called (SPEC 3.7).
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(tag = "state", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[schema(as = Consent)]
 enum ConsentView {
     /// It was not asked.
     Off,
@@ -61,6 +67,7 @@ enum ConsentView {
     Granted {
         origin: String,
         /// Null is any number.
+        #[schema(rename = "ratePerMinute", required)]
         rate_per_minute: Option<u32>,
     },
 }
@@ -76,12 +83,15 @@ impl From<Consent> for ConsentView {
 }
 
 /// What an operator allows the endpoint; null, or left out, is no limit but the usual ones.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EndpointLimits)]
 pub(super) struct Limits {
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     rate_per_minute: Option<u32>,
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 64)]
     in_flight_max: Option<u32>,
 }
 
@@ -146,6 +156,22 @@ pub(super) async fn find(state: &AppState, id: &str) -> Result<Subscription, Api
 }
 
 /// Endpoints by id, which is by age; `?state=active`, `pending`, `disabled` or `degraded`, which are active, too.
+#[utoipa::path(
+    get,
+    path = "/admin/v1/endpoints",
+    tag = "Endpoints",
+    operation_id = "listEndpoints",
+    summary = "List endpoints, by age",
+    params(
+        Paging,
+        (
+            "state" = Option<String>, Query,
+            description = "active, pending, disabled or degraded; the last are active, too",
+            pattern = "^(active|pending|disabled|degraded)$",
+        ),
+    ),
+    responses((status = 200, description = "A page of them.", body = PageView<View>))
+)]
 pub(super) async fn list(
     State(state): State<AppState>,
     Query(pairs): Query<Pairs>,
@@ -166,33 +192,85 @@ pub(super) async fn list(
     Ok(Answer(PageView::of(page.map_err(RegistryError::from)?)))
 }
 
+#[utoipa::path(
+    get,
+    path = "/admin/v1/endpoints/{id}",
+    tag = "Endpoints",
+    operation_id = "getEndpoint",
+    summary = "Get the endpoint of a subscription",
+    params(("id" = inline(SubscriptionId), Path, description = "The subscription")),
+    responses((status = 200, description = "It, without the values of its headers.", body = View), NotFound)
+)]
 pub(super) async fn get(State(state): State<AppState>, Path(id): Path<String>) -> Result<Answer<View>, ApiError> {
     Ok(Answer(find(&state, &id).await?.into()))
 }
 
 /// Lets a disabled endpoint take deliveries again, as soon as its receiver has agreed if the policy requires that. A
 /// repeat changes nothing.
-pub(super) async fn enable(State(state): State<AppState>, Path(id): Path<String>) -> Result<Answer<View>, ApiError> {
-    switch(&state, &id, Switch::Enable(state.handshake.policy())).await
+#[utoipa::path(
+    post,
+    path = "/admin/v1/endpoints/{id}/enable",
+    tag = "Endpoints",
+    operation_id = "enableEndpoint",
+    summary = "Let a disabled endpoint take deliveries again",
+    description = "A repeat changes nothing.",
+    params(("id" = inline(SubscriptionId), Path, description = "The subscription")),
+    responses((status = 200, description = "The endpoint as it is now.", body = View), NotFound)
+)]
+pub(super) async fn enable(
+    State(state): State<AppState>,
+    note: Note,
+    Path(id): Path<String>,
+) -> Result<Answer<View>, ApiError> {
+    switch(&state, &note, &id, Switch::Enable(state.handshake.policy())).await
 }
 
 /// Lets an endpoint take no more deliveries. A repeat changes nothing.
-pub(super) async fn disable(State(state): State<AppState>, Path(id): Path<String>) -> Result<Answer<View>, ApiError> {
-    switch(&state, &id, Switch::Disable).await
+#[utoipa::path(
+    post,
+    path = "/admin/v1/endpoints/{id}/disable",
+    tag = "Endpoints",
+    operation_id = "disableEndpoint",
+    summary = "Let an endpoint take no more deliveries",
+    description = "A repeat changes nothing.",
+    params(("id" = inline(SubscriptionId), Path, description = "The subscription")),
+    responses((status = 200, description = "The endpoint as it is now.", body = View), NotFound)
+)]
+pub(super) async fn disable(
+    State(state): State<AppState>,
+    note: Note,
+    Path(id): Path<String>,
+) -> Result<Answer<View>, ApiError> {
+    switch(&state, &note, &id, Switch::Disable).await
 }
 
-async fn switch(state: &AppState, id: &str, switch: Switch) -> Result<Answer<View>, ApiError> {
-    let switched = state.registry.switch(endpoint_id(id)?, switch).await?;
+async fn switch(state: &AppState, note: &Note, id: &str, switch: Switch) -> Result<Answer<View>, ApiError> {
+    let id = endpoint_id(id)?;
+    state.note_site(note, id);
+    let switched = state.registry.switch(id, switch).await?;
     Ok(Answer(switched.ok_or_else(|| not_found("endpoint"))?.into()))
 }
 
 /// Sets the limits of an endpoint, both of them. A repeat changes nothing.
+#[utoipa::path(
+    put,
+    path = "/admin/v1/endpoints/{id}/limits",
+    tag = "Endpoints",
+    operation_id = "setEndpointLimits",
+    summary = "Set the limits of an endpoint, both of them",
+    description = "A repeat changes nothing.",
+    params(("id" = inline(SubscriptionId), Path, description = "The subscription")),
+    request_body = Limits,
+    responses((status = 200, description = "The endpoint as it is now.", body = View), NotFound)
+)]
 pub(super) async fn set_limits(
     State(state): State<AppState>,
+    note: Note,
     Path(id): Path<String>,
     Json(body): Json<Limits>,
 ) -> Result<Answer<View>, ApiError> {
     let id = endpoint_id(&id)?;
+    state.note_site(&note, id);
     let limits = body.check()?;
     let applied = subscriptions::set_limits(state.registry.store().connection(), id, limits).await;
     let applied = applied.map_err(RegistryError::from)?;

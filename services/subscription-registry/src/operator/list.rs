@@ -6,6 +6,7 @@ use serde::Serialize;
 use slipstream_core::problem::Problem;
 use slipstream_service::list::{LIMIT_DEFAULT, Pairs, bad_cursor, each_once, parse_limit, unknown_parameter};
 use slipstream_store::Page;
+use utoipa::ToSchema;
 
 /// The parameters that every list has.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,9 +44,11 @@ impl<T: FromStr> ListParameters<T> {
 }
 
 /// A page as it is answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Page)]
 pub(super) struct PageView<T> {
     items: Vec<T>,
+    #[schema(required)]
     next: Option<String>,
 }
 

@@ -7,18 +7,23 @@ use slipstream_core::config::{Organisation, Record};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_service::ApiError;
+use slipstream_service::openapi::NotFound;
 use slipstream_store::organisations;
+use utoipa::ToSchema;
 
 use super::{not_found, slug, text};
 use crate::registry::RegistryError;
 use crate::state::{AppState, Json};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewOrganisation)]
 pub(super) struct Body {
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Organisation)]
 pub(super) struct View {
     slug: Slug,
     name: String,
@@ -36,6 +41,16 @@ fn organisation_slug(text: &str) -> Result<Slug, Problem> {
 }
 
 /// Creates or replaces.
+#[utoipa::path(
+    put,
+    path = "/admin/v1/organisations/{slug}",
+    tag = "Configuration",
+    operation_id = "putOrganisation",
+    summary = "Create or replace an organisation",
+    params(("slug" = inline(Slug), Path, description = "Its slug, beginning with o")),
+    request_body = Body,
+    responses((status = 200, description = "It is in force.", body = View))
+)]
 pub(super) async fn put(
     State(state): State<AppState>,
     Path(slug): Path<String>,
@@ -53,6 +68,15 @@ pub(super) async fn put(
     Ok(Answer(organisation.into()))
 }
 
+#[utoipa::path(
+    get,
+    path = "/admin/v1/organisations/{slug}",
+    tag = "Configuration",
+    operation_id = "getOrganisation",
+    summary = "Get an organisation",
+    params(("slug" = inline(Slug), Path, description = "Its slug, beginning with o")),
+    responses((status = 200, description = "It.", body = View), NotFound)
+)]
 pub(super) async fn get(State(state): State<AppState>, Path(slug): Path<String>) -> Result<Answer<View>, ApiError> {
     let slug = organisation_slug(&slug)?;
     let found = organisations::get(state.registry.store().connection(), &slug).await.map_err(RegistryError::from)?;

@@ -1,7 +1,8 @@
 //! `/admin/v1/endpoints/{id}/secret`, `…/rotate-secret`, `…/secrets/{keyId}`: the keys that sign an endpoint's
 //! deliveries (SPEC 4.6, 4.9; THREATS 5).
 //!
-//! Every answer that holds a secret is `no-store`, and every reading and changing of one leaves a line in the log.
+//! Every answer that holds a secret is `no-store`, and every reading and changing of one leaves a line in the log and
+//! records in the audit.
 
 use std::time::Duration;
 
@@ -13,16 +14,19 @@ use serde::{Deserialize, Serialize};
 use slipstream_core::config::{SigningKey, Subscription};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
-use slipstream_core::signing::{Key, Scheme};
+use slipstream_core::signing::Scheme;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::audit::Note;
+use slipstream_service::openapi::{Conflict, NotFound};
 use slipstream_service::{ApiError, clock};
 use slipstream_store::{StoreError, subscriptions};
+use utoipa::ToSchema;
 
 use super::endpoints::{endpoint_id, find};
 use super::{NO_STORE, not_found};
 use crate::keys;
 use crate::registry::RegistryError;
-use crate::signing::{SigningError, is_in_force, key_id, revoked, rotated, scheme_in_force};
+use crate::signing::{SigningError, is_in_force, key_id, parse, revoked, rotated, scheme_in_force};
 use crate::state::{AppState, OptionalJson};
 
 /// How long an old key signs on unless asked for otherwise (SPEC 4.6): 24 h.
@@ -31,13 +35,15 @@ const GRACE_SECONDS_DEFAULT: u32 = 24 * 3600;
 const GRACE_SECONDS_MAX: u32 = 7 * 24 * 3600;
 
 /// The keys that sign, the current ones first.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = EndpointKeys)]
 struct Secrets {
     keys: Vec<KeyView>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = EndpointKey)]
 struct KeyView {
     /// What to call it when it is revoked.
     key_id: String,
@@ -50,6 +56,7 @@ struct KeyView {
     #[serde(skip_serializing_if = "Option::is_none")]
     public_key: Option<String>,
     /// When it stops signing; null for a current one.
+    #[schema(required)]
     until: Option<Timestamp>,
 }
 
@@ -57,12 +64,12 @@ impl TryFrom<SigningKey> for KeyView {
     type Error = SigningError;
 
     fn try_from(signing: SigningKey) -> Result<Self, SigningError> {
-        let key = Key::parse(&signing.secret)?;
+        let key = parse(&signing)?;
         let public_key = key.public().map(|public| public.shown());
         Ok(Self {
             key_id: key_id(&key),
             scheme: key.scheme().as_str(),
-            secret: public_key.is_none().then_some(signing.secret),
+            secret: public_key.is_none().then(|| key.shown()),
             public_key,
             until: signing.until,
         })
@@ -76,17 +83,35 @@ fn secrets(subscription: Subscription, now: Timestamp) -> Result<impl IntoRespon
 }
 
 /// The signing keys, for whoever verifies the webhooks.
-pub(super) async fn list(State(state): State<AppState>, Path(id): Path<String>) -> Result<impl IntoResponse, ApiError> {
-    let subscription = find(&state, &id).await?;
+#[utoipa::path(
+    get,
+    path = "/admin/v1/endpoints/{id}/secret",
+    tag = "Endpoints",
+    operation_id = "getEndpointKeys",
+    summary = "Get the keys that sign an endpoint's webhooks",
+    params(("id" = inline(SubscriptionId), Path, description = "The subscription")),
+    responses((status = 200, description = "The keys, the current ones first.", body = Secrets), NotFound)
+)]
+pub(super) async fn list(
+    State(state): State<AppState>,
+    note: Note,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, ApiError> {
+    state.note_site(&note, endpoint_id(&id)?);
+    let subscription = state.registry.opened(find(&state, &id).await?)?;
     tracing::info!(subscription.id = %subscription.id, "signing keys read by an operator");
     Ok(secrets(subscription, clock::now())?)
 }
 
 /// How to rotate. All of it may be left out.
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct Rotation {
+    /// `v1` or `v1a`; that of the keys that sign, unless told otherwise.
+    #[schema(pattern = "^v1a?$")]
     scheme: Option<String>,
+    /// How long the others sign on; a day, unless told otherwise.
+    #[schema(maximum = 604_800)]
     grace_seconds: Option<u32>,
 }
 
@@ -112,12 +137,25 @@ impl Rotation {
 /// Makes a new key the current one of its scheme, which is that of the keys that sign unless another is named. The others
 /// of the scheme sign on for the grace period, so that receivers can move over; without grace they are revoked, which is
 /// in force when this is answered.
+#[utoipa::path(
+    post,
+    path = "/admin/v1/endpoints/{id}/rotate-secret",
+    tag = "Endpoints",
+    operation_id = "rotateEndpointKey",
+    summary = "Make a new key the current one of its scheme",
+    description = "The others of the scheme sign on for the time of grace; without grace they are revoked.",
+    params(("id" = inline(SubscriptionId), Path, description = "The subscription")),
+    request_body = Option<Rotation>,
+    responses((status = 200, description = "The keys, the current ones first.", body = Secrets), NotFound)
+)]
 pub(super) async fn rotate(
     State(state): State<AppState>,
+    note: Note,
     Path(id): Path<String>,
     OptionalJson(body): OptionalJson<Rotation>,
 ) -> Result<impl IntoResponse, ApiError> {
     let id = endpoint_id(&id)?;
+    state.note_site(&note, id);
     let (scheme, grace) = body.check()?;
     let now = clock::now();
     let mut new_scheme = "";
@@ -133,11 +171,25 @@ pub(super) async fn rotate(
 }
 
 /// Revokes one key without grace, in force when this is answered.
+#[utoipa::path(
+    delete,
+    path = "/admin/v1/endpoints/{id}/secrets/{key}",
+    tag = "Endpoints",
+    operation_id = "revokeEndpointKey",
+    summary = "Revoke a key without grace",
+    params(
+        ("id" = inline(SubscriptionId), Path, description = "The subscription"),
+        ("key" = String, Path, description = "The `keyId` of the key"),
+    ),
+    responses((status = 204, description = "It signs no more."), NotFound, Conflict)
+)]
 pub(super) async fn revoke(
     State(state): State<AppState>,
+    note: Note,
     Path((id, key)): Path<(String, String)>,
 ) -> Result<StatusCode, ApiError> {
     let id = endpoint_id(&id)?;
+    state.note_site(&note, id);
     change_keys(&state, id, |keys| revoked(keys, &key, clock::now())).await?;
     tracing::info!(subscription.id = %id, "signing key revoked by an operator");
     Ok(StatusCode::NO_CONTENT)
@@ -156,7 +208,9 @@ async fn change_keys(
         state.finish_change(id).await?;
         return Err(not_found("endpoint").into());
     };
-    let keys = match change(present.signing_keys) {
+    // Its keys only: a header that cannot be opened must not stand in their way.
+    let present = state.registry.opened(Subscription { headers: Vec::new(), ..present })?;
+    let keys = match change(present.signing_keys.clone()) {
         Ok(keys) => keys,
         Err(error) => {
             drop(transaction);
@@ -164,10 +218,12 @@ async fn change_keys(
             return Err(error.into());
         }
     };
+    let sealed = state.registry.sealed_for(&Subscription { signing_keys: keys, ..present }, id);
+    let keys = sealed.map_err(RegistryError::from)?.signing_keys;
     let changed = subscriptions::replace_signing_keys(&transaction, id, &keys).await.map_err(RegistryError::from)?;
     transaction.commit().await.map_err(StoreError::from).map_err(RegistryError::from)?;
     let subscription = changed.into_subscription().ok_or_else(|| not_found("endpoint"))?;
     state.registry.mirror_subscription(id).await?;
     state.seen_subscription(&subscription).await;
-    Ok(subscription)
+    Ok(state.registry.opened(subscription)?)
 }

@@ -7,16 +7,21 @@ use slipstream_core::config::{Product, Record, Site};
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_service::ApiError;
+use slipstream_service::audit::Note;
+use slipstream_service::openapi::{Conflict, NotFound, Unprocessable};
 use slipstream_store::sites::{self, SiteDetails};
 use slipstream_store::{ConnectionTrait, StoreError, organisations};
+use utoipa::ToSchema;
 
 use super::{not_found, slug, text};
 use crate::registry::RegistryError;
 use crate::state::{AppState, Json};
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = NewSite)]
 pub(super) struct Body {
+    #[schema(min_length = 1, max_length = 200)]
     name: String,
     /// The owner.
     organisation: Slug,
@@ -25,17 +30,20 @@ pub(super) struct Body {
     billing_organisation: Option<Slug>,
     product: Product,
     #[serde(default)]
+    #[schema(min_length = 1, max_length = 200)]
     pms_specific_id: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Site)]
 pub(super) struct View {
     slug: Slug,
     name: String,
     organisation: Slug,
     billing_organisation: Slug,
     product: Product,
+    #[schema(required)]
     pms_specific_id: Option<String>,
     revision: i64,
 }
@@ -92,12 +100,24 @@ async fn check_organisations(connection: &impl ConnectionTrait, details: &SiteDe
 }
 
 /// Creates or replaces.
+#[utoipa::path(
+    put,
+    path = "/admin/v1/sites/{slug}",
+    tag = "Configuration",
+    operation_id = "putSite",
+    summary = "Create or replace a site",
+    params(("slug" = inline(Slug), Path, description = "Its slug, beginning with s")),
+    request_body = Body,
+    responses((status = 200, description = "It is in force.", body = View), Conflict, Unprocessable)
+)]
 pub(super) async fn put(
     State(state): State<AppState>,
+    note: Note,
     Path(slug): Path<String>,
     Json(body): Json<Body>,
 ) -> Result<Answer<View>, ApiError> {
     let slug = site_slug(&slug)?;
+    note.site(&slug);
     let details = body.check()?;
     let transaction = state.registry.store().begin().await.map_err(RegistryError::from)?;
     check_organisations(&transaction, &details).await?;
@@ -108,6 +128,15 @@ pub(super) async fn put(
     Ok(Answer(site.into()))
 }
 
+#[utoipa::path(
+    get,
+    path = "/admin/v1/sites/{slug}",
+    tag = "Configuration",
+    operation_id = "getSite",
+    summary = "Get a site",
+    params(("slug" = inline(Slug), Path, description = "Its slug, beginning with s")),
+    responses((status = 200, description = "It.", body = View), NotFound)
+)]
 pub(super) async fn get(State(state): State<AppState>, Path(slug): Path<String>) -> Result<Answer<View>, ApiError> {
     let slug = site_slug(&slug)?;
     let found = sites::get(state.registry.store().connection(), &slug).await.map_err(RegistryError::from)?;

@@ -9,7 +9,7 @@ fn until(key: &SigningKey, until: Timestamp) -> SigningKey {
 }
 
 fn id(key: &SigningKey) -> String {
-    key_id(&Key::parse(&key.secret).unwrap())
+    key_id(&parse(key).unwrap())
 }
 
 #[test]

@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 use slipstream_core::config::{EndpointState, Subscription, SubscriptionHeader};
 use slipstream_core::feature::Feature;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
+use slipstream_core::sealing::StillSealed;
 use slipstream_webhook::{AddressPolicy, PreparedHeaders, Target};
+use utoipa::ToSchema;
 
 /// `WebhookSubscription`: the body of S3, and its answer.
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct WebhookSubscription {
     uri: String,
@@ -17,8 +19,9 @@ pub(super) struct WebhookSubscription {
     event_types: Option<Vec<String>>,
 }
 
-#[derive(Deserialize, Serialize)]
+#[derive(Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = WebhookHeader)]
 struct Header {
     name: String,
     /// Null is the empty value.
@@ -56,7 +59,7 @@ impl WebhookSubscription {
 
 impl From<Header> for SubscriptionHeader {
     fn from(header: Header) -> Self {
-        Self { name: header.name, value: header.value.unwrap_or_default() }
+        Self { name: header.name, value: header.value.unwrap_or_default().into() }
     }
 }
 
@@ -89,20 +92,26 @@ fn check_event_types(wanted: Vec<String>, feature: &Feature, errors: &mut Vec<Fi
     event_types
 }
 
-impl From<Subscription> for WebhookSubscription {
-    fn from(subscription: Subscription) -> Self {
-        let shown = |header: SubscriptionHeader| Header { name: header.name, value: Some(header.value) };
-        Self {
+impl TryFrom<Subscription> for WebhookSubscription {
+    type Error = StillSealed;
+
+    fn try_from(subscription: Subscription) -> Result<Self, StillSealed> {
+        let shown = |header: SubscriptionHeader| {
+            let value = Some(header.value.expose()?.to_owned());
+            Ok(Header { name: header.name, value })
+        };
+        Ok(Self {
             uri: subscription.uri,
-            headers: Some(subscription.headers.into_iter().map(shown).collect()),
+            headers: Some(subscription.headers.into_iter().map(shown).collect::<Result<_, _>>()?),
             event_types: Some(subscription.event_types),
-        }
+        })
     }
 }
 
 /// `WebhookSubscriptionDetails`: the answer of S5. Of the headers it tells the names only: values may be secrets.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "PascalCase")]
+#[schema(as = WebhookSubscriptionDetails)]
 pub(super) struct Details {
     uri: String,
     headers: Vec<String>,
@@ -124,6 +133,15 @@ impl From<Subscription> for Details {
             labels: [label],
         }
     }
+}
+
+/// A subscription as a caller asks for it.
+pub(super) fn example() -> serde_json::Value {
+    serde_json::json!({
+        "Uri": "https://receiver.example/slipstream",
+        "Headers": [{ "Name": "X-Receiver", "Value": "post" }],
+        "EventTypes": ["communications.letter.created"],
+    })
 }
 
 #[cfg(test)]
@@ -155,7 +173,7 @@ mod tests {
             assert_eq!(check(body).unwrap(), bare);
         }
         let no_value = json!({"Uri": "https://receiver.example/", "Headers": [{"Name": "X-A", "Value": null}]});
-        assert_eq!(check(no_value).unwrap().headers[0].value, "");
+        assert_eq!(check(no_value).unwrap().headers[0].value.expose(), Ok(""));
     }
 
     #[test]

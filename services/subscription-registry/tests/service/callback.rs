@@ -86,7 +86,7 @@ async fn a_key_grants_once(service: Harness) {
     assert_eq!(receiver.consents().len(), 1);
     // Neither SQL nor the bucket ever held the key.
     let random = path.rsplit('/').next().unwrap();
-    assert!(!serde_json::to_string(&active).unwrap().contains(random));
+    assert!(!serde_json::to_string(&service.sealed_in_bucket().await.unwrap()).unwrap().contains(random));
 }
 
 async fn a_key_is_for_the_uri_it_was_sent_to(service: Harness) {

@@ -1,17 +1,22 @@
 //! One service with a nats-server and a database of its own.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use slipstream_bus::{Bus, BusConfig, ConfigBucket};
-use slipstream_core::config::{Record, Subscription};
+use slipstream_bus::{Bus, BusConfig, ConfigBucket, Consumer, Message};
+use slipstream_core::config::{Record, Subscription, WrappedKey};
+use slipstream_core::sealing::SecretText;
 use slipstream_service::Context;
-use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, TelemetryConfig};
+use slipstream_service::access::Routers;
+use slipstream_service::auth::AuthConfig;
+use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, SecretsConfig, TelemetryConfig};
 use slipstream_service::http::App;
 use slipstream_store::{DatabaseConfig, Store};
 use slipstream_subscription_registry::{Config, HandshakeConfig, HandshakePolicy, SigningConfig, start};
-use slipstream_test_support::NatsServer;
+use slipstream_test_support::{NatsServer, secrets};
 use slipstream_webhook::AddressPolicy;
 use tempfile::TempDir;
 
@@ -24,12 +29,14 @@ pub(crate) struct Settings {
     pub(crate) targets: AddressPolicy,
     pub(crate) handshake: HandshakeConfig,
     pub(crate) signing: SigningConfig,
+    pub(crate) secrets: SecretsConfig,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let handshake = HandshakeConfig { policy: HandshakePolicy::Off, ..HandshakeConfig::default() };
-        Self { targets: AddressPolicy::default(), handshake, signing: SigningConfig::default() }
+        let secrets = SecretsConfig { master_key_file: Some(secrets::master_key_file()), ..SecretsConfig::default() };
+        Self { targets: AddressPolicy::default(), handshake, signing: SigningConfig::default(), secrets }
     }
 }
 
@@ -38,9 +45,15 @@ pub(crate) struct Harness {
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
     pub(crate) database: DatabaseConfig,
-    app: App,
+    apps: Apps,
     ctx: Context,
     _directory: Option<TempDir>,
+}
+
+/// What answers on each of the two listeners.
+struct Apps {
+    public: App,
+    operator: App,
 }
 
 pub(crate) struct Answer {
@@ -61,17 +74,32 @@ impl Harness {
 
     async fn on(url: String, directory: Option<TempDir>) -> Self {
         let nats = NatsServer::start().await;
-        let database = DatabaseConfig { url, ..DatabaseConfig::default() };
-        let bus = Bus::connect(&BusConfig { url: nats.url(), ..BusConfig::default() }).await.unwrap();
+        let database = DatabaseConfig { url: url.into(), ..DatabaseConfig::default() };
+        let bus = Bus::connect(&BusConfig { url: nats.url().into(), ..BusConfig::default() }).await.unwrap();
         let settings = Settings::default();
-        let (app, ctx) = serve(&nats, &database, &settings).await;
-        Self { settings, nats, bus, database, app, ctx, _directory: directory }
+        let (apps, ctx) = serve(&nats, &database, &settings).await;
+        Self { settings, nats, bus, database, apps, ctx, _directory: directory }
     }
 
     /// Stops the service and starts it again on the same database and server.
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
-        (self.app, self.ctx) = serve(&self.nats, &self.database, &self.settings).await;
+        (self.apps, self.ctx) = serve(&self.nats, &self.database, &self.settings).await;
+    }
+
+    /// Starts another one on the same database and server, and stops it if it starts.
+    pub(crate) async fn try_start(&self, settings: &Settings) -> anyhow::Result<()> {
+        let (_, ctx) = try_serve(&self.nats, &self.database, settings).await?;
+        ctx.stop.cancel();
+        ctx.drained.cancel();
+        ctx.tasks.close();
+        ctx.tasks.wait().await;
+        Ok(())
+    }
+
+    /// Where the server is.
+    pub(crate) fn bus_config(&self) -> BusConfig {
+        BusConfig { url: self.nats.url().into(), ..BusConfig::default() }
     }
 
     /// The same under other settings.
@@ -103,7 +131,9 @@ impl Harness {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.app.call(request).await;
+        let is_operators = request.uri().path().starts_with("/admin");
+        let app = if is_operators { &self.apps.operator } else { &self.apps.public };
+        let response = app.call(request).await;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
@@ -144,8 +174,27 @@ impl Harness {
         answer
     }
 
-    /// The one subscription in the bucket.
+    /// The one subscription in the bucket, opened.
     pub(crate) async fn subscription_in_bucket(&self) -> Option<Subscription> {
+        let sealed = self.sealed_in_bucket().await?;
+        assert!(sealed.secrets().all(SecretText::is_sealed), "secrets travel sealed");
+        Some(secrets::opened(sealed, &self.data_keys().await))
+    }
+
+    /// The data keys in the bucket.
+    pub(crate) async fn data_keys(&self) -> Vec<WrappedKey> {
+        let bucket = self.bucket().await;
+        let mut found = Vec::new();
+        for key in bucket.keys().await.unwrap() {
+            if let Some(Record::DataKey(key)) = bucket.get(&key).await.unwrap() {
+                found.push(key);
+            }
+        }
+        found
+    }
+
+    /// The one subscription in the bucket, as it stands there.
+    pub(crate) async fn sealed_in_bucket(&self) -> Option<Subscription> {
         let bucket = self.bucket().await;
         // A listing misses a key whose record is replaced while it runs (see `ConfigBucket::keys`); it is replaced
         // once at a time, so the next listing has it.
@@ -178,6 +227,17 @@ impl Answer {
     }
 }
 
+/// The next message about an endpoint, past the records of who did what.
+pub(crate) async fn next_change(recorded: &mut Consumer) -> Message {
+    loop {
+        let message = tokio::time::timeout(Duration::from_secs(10), recorded.next()).await.expect("a message comes");
+        if !message.subject.starts_with("audited.") {
+            return message;
+        }
+        message.ack().await;
+    }
+}
+
 fn with_body(request: http::request::Builder, body: &Value) -> Request<Body> {
     if body.is_null() {
         return request.body(Body::empty()).unwrap();
@@ -185,18 +245,29 @@ fn with_body(request: http::request::Builder, body: &Value) -> Request<Body> {
     request.header("content-type", "application/json").body(Body::from(body.to_string())).unwrap()
 }
 
-async fn serve(nats: &NatsServer, database: &DatabaseConfig, settings: &Settings) -> (App, Context) {
+async fn serve(nats: &NatsServer, database: &DatabaseConfig, settings: &Settings) -> (Apps, Context) {
+    try_serve(nats, database, settings).await.unwrap()
+}
+
+async fn try_serve(
+    nats: &NatsServer,
+    database: &DatabaseConfig,
+    settings: &Settings,
+) -> anyhow::Result<(Apps, Context)> {
     let ctx = Context::new();
     let config = Config {
         http: HttpConfig::default(),
-        bus: BusConfig { url: nats.url(), ..BusConfig::default() },
+        bus: BusConfig { url: nats.url().into(), ..BusConfig::default() },
+        secrets: settings.secrets.clone(),
         database: database.clone(),
+        auth: AuthConfig::default(),
         operator: OperatorConfig { token: Secret::new(TOKEN) },
         targets: settings.targets.clone(),
         handshake: settings.handshake.clone(),
         signing: settings.signing.clone(),
         telemetry: TelemetryConfig::default(),
     };
-    let router = start(config, &ctx).await.unwrap();
-    (App::new(router, &HttpConfig::default()), ctx)
+    let Routers { public, operator } = start(config, &ctx).await?;
+    let app = |router| App::new(router, &HttpConfig::default());
+    Ok((Apps { public: app(public), operator: app(operator) }, ctx))
 }

@@ -40,7 +40,7 @@ async fn subscribed(service: &Harness) -> (String, Subscription) {
 
 /// Says what a delivery found, as the dispatcher does.
 pub(crate) async fn report(service: &Harness, id: SubscriptionId, at: Timestamp, change: EndpointChange) {
-    let payload = serde_json::to_vec(&EndpointChanged { subscription: id, at, change }).unwrap();
+    let payload = serde_json::to_vec(&EndpointChanged { subscription: id, at, change, revision: None }).unwrap();
     let message = Outgoing::new(subject::endpoint(Surface::Slipstream, id), payload.into());
     service.bus.publisher(StreamName::Outcomes).publish(message).await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! The service as its callers see it, on a real nats-server and on SQLite or PostgreSQL.
 
 mod again;
+mod audited;
 mod bucket;
 mod callback;
 mod consent;
@@ -10,6 +11,7 @@ mod health;
 mod moving;
 mod operator;
 mod refusals;
+mod secrets;
 mod signing;
 mod subscribing;
 

@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::{Method, Request};
 use serde_json::{Value, json};
 use slipstream_core::config::{EndpointLimits, EndpointState, Record};
+use slipstream_test_support::secrets;
 
 use crate::harness::{Harness, PATH, SITE};
 
@@ -57,6 +58,26 @@ async fn tenants_are_made_and_changed(service: Harness) {
     for (key, status) in [(primary, 401), (successor, 404), (secondary, 404)] {
         service.account(Method::GET, PATH, key, Value::Null).await.expect(status);
     }
+    // A quota is set and lifted, and a body that says neither changes nothing.
+    let path = format!("/admin/v1/accounts/{id}/quota");
+    let quota = json!({"burstCapacity": 500, "tokensPerSecond": 50});
+    let limited = service.operator(Method::PUT, &path, json!({"quota": quota})).await;
+    limited.expect(200);
+    assert_eq!(limited.body["quota"], quota);
+    for (body, pointer) in [
+        (json!({}), "#/quota"),
+        (json!({"quota": {"burstCapacity": 0, "tokensPerSecond": 1}}), "#/quota/burstCapacity"),
+        (json!({"quota": null, "Quota": null}), "#/Quota"),
+    ] {
+        let refused = service.operator(Method::PUT, &path, body).await;
+        refused.expect(400);
+        assert_eq!(refused.pointers(), [pointer]);
+    }
+    assert_eq!(get(&format!("/admin/v1/accounts/{id}")).await.body["quota"], quota);
+    let lifted = service.operator(Method::PUT, &path, json!({"quota": null})).await;
+    lifted.expect(200);
+    assert_eq!((&lifted.body["quota"], &lifted.body["revision"]), (&Value::Null, &json!(4)));
+
     // Neither SQL nor the bucket holds a key.
     let record = service.bucket().await.get(&format!("account.{id}")).await.unwrap().unwrap();
     let stored = serde_json::to_string(&record).unwrap();
@@ -97,11 +118,12 @@ async fn endpoints_are_listed_and_switched(service: Harness) {
     assert_eq!(ids(&get("/admin/v1/endpoints?state=active").await.body["items"]).len(), 2);
     let record = service.bucket().await.get(&format!("subscription.{id}")).await.unwrap();
     let Some(Record::Subscription(subscription)) = record else { panic!("{record:?}") };
+    let subscription = secrets::opened(*subscription, &service.data_keys().await);
     assert_ne!(subscription.state, EndpointState::Active);
 
     let secret = get(&format!("/admin/v1/endpoints/{id}/secret")).await;
     assert_eq!(secret.headers["cache-control"], "no-store");
-    assert_eq!(secret.body["keys"][0]["secret"], json!(subscription.signing_keys[0].secret));
+    assert_eq!(secret.body["keys"][0]["secret"], json!(subscription.signing_keys[0].secret.expose().unwrap()));
 
     let enabled = post(format!("/admin/v1/endpoints/{id}/enable")).await;
     assert_eq!((&enabled.body["state"], enabled.body.get("disabledReason")), (&json!("active"), None));

@@ -45,8 +45,12 @@ async fn in_bucket(service: &Harness) -> Subscription {
 
 /// Whether deliveries, signed as the bucket says, verify with `key` alone.
 async fn verifies(service: &Harness, key: &str) -> bool {
-    let keys: Vec<_> =
-        in_bucket(service).await.signing_keys.iter().map(|key| Key::parse(&key.secret).unwrap()).collect();
+    let keys: Vec<_> = in_bucket(service)
+        .await
+        .signing_keys
+        .iter()
+        .map(|key| Key::parse(key.secret.expose().unwrap()).unwrap())
+        .collect();
     let now = clock::now().as_seconds();
     let signature = sign(&keys, "msg_1", now, b"{}");
     verify(&[Key::parse(key).unwrap()], "msg_1", &now.to_string(), &signature, b"{}", now).is_ok()
@@ -138,6 +142,7 @@ async fn no_answer_shows_a_private_half() {
     let service = Harness::on_sqlite().await.with(Settings { signing, ..Settings::default() }).await;
     let id = subscribed(&service).await;
     let secrets: Vec<_> = in_bucket(&service).await.signing_keys.into_iter().map(|key| key.secret).collect();
+    let secrets: Vec<_> = secrets.iter().map(|secret| secret.expose().unwrap()).collect();
     assert!(secrets[0].starts_with("whsk_") && secrets[1].starts_with("whsec_"));
     let list = listed(&service, id).await;
     let rotated = rotate(&service, id, json!({"scheme": "v1a"})).await;

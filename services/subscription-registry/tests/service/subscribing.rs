@@ -12,7 +12,7 @@ use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{Context, Directory, clock};
 use slipstream_test_support::eventually;
 
-use crate::harness::{Harness, PATH};
+use crate::harness::{Harness, PATH, next_change};
 
 crate::on_both_databases!(
     a_subscription_is_made_replaced_read_and_removed,
@@ -40,7 +40,9 @@ async fn a_subscription_is_made_replaced_read_and_removed(service: Harness) {
     assert_eq!(made.body, expected);
     let first = service.subscription_in_bucket().await.unwrap();
     assert_eq!((first.uri.as_str(), first.revision), ("https://receiver.example/post", 1));
-    assert!(first.signing_keys[0].secret.starts_with("whsec_") && first.signing_keys[0].until.is_none());
+    assert!(
+        first.signing_keys[0].secret.expose().unwrap().starts_with("whsec_") && first.signing_keys[0].until.is_none()
+    );
 
     let read = call(Method::GET, Value::Null).await;
     read.expect(200);
@@ -65,7 +67,7 @@ async fn a_subscription_is_made_replaced_read_and_removed(service: Harness) {
     call(Method::GET, Value::Null).await.expect(404);
     call(Method::DELETE, Value::Null).await.expect(404);
     assert_eq!(service.subscription_in_bucket().await, None);
-    let message = tokio::time::timeout(Duration::from_secs(10), recorded.next()).await.unwrap();
+    let message = next_change(&mut recorded).await;
     assert_eq!(message.subject, subject::endpoint(Surface::Slipstream, first.id));
     let change: EndpointChanged = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!((change.subscription, change.change), (first.id, EndpointChange::Removed));
@@ -82,8 +84,8 @@ async fn a_receiver_that_is_gone_disables_the_subscription_until_it_is_put_again
     let subscription = service.subscription_in_bucket().await.unwrap();
 
     let unknown = SubscriptionId("00000000-0000-4000-8000-00000000000a".parse().unwrap());
-    report_gone(&service, unknown, clock::now()).await;
-    report_gone(&service, subscription.id, clock::now()).await;
+    report_gone(&service, unknown, clock::now(), None).await;
+    report_gone(&service, subscription.id, clock::now(), None).await;
     let disabled = EndpointState::Disabled(DisabledReason::Gone);
     let limit = Duration::from_secs(10);
     eventually(limit, async || {
@@ -100,18 +102,22 @@ async fn a_receiver_that_is_gone_disables_the_subscription_until_it_is_put_again
 
     // What was seen before it was put again comes too late; what is seen after it counts. The order in which the
     // two are handled is the order in which they were sent.
-    report_gone(&service, subscription.id, Timestamp::from_millis(clock::now().as_millis() - 60_000)).await;
+    let (minute, now) = (Duration::from_mins(1), clock::now());
+    let before = Timestamp::from_millis(now.as_millis() - 60_000);
+    report_gone(&service, subscription.id, before, None).await;
+    // Seen later, by a dispatcher that had not heard of it yet; seen by one that had, and whose clock is behind.
+    report_gone(&service, subscription.id, now.after(minute), Some(again.revision - 1)).await;
     assert_eq!(service.subscription_in_bucket().await.unwrap().state, EndpointState::Active);
-    report_gone(&service, subscription.id, clock::now()).await;
+    report_gone(&service, subscription.id, before, Some(again.revision)).await;
     eventually(limit, async || service.subscription_in_bucket().await.unwrap().state == disabled).await;
-    // Made, disabled, put again, disabled: the late message changed nothing.
+    // Made, disabled, put again, disabled: the late messages changed nothing.
     assert_eq!(service.subscription_in_bucket().await.unwrap().revision, 4);
 }
 
 /// Says, as the dispatcher does, that a receiver answered 410.
-async fn report_gone(service: &Harness, id: SubscriptionId, at: Timestamp) {
+async fn report_gone(service: &Harness, id: SubscriptionId, at: Timestamp, revision: Option<i64>) {
     let change = EndpointChange::Disabled(DisabledReason::Gone);
-    let payload = serde_json::to_vec(&EndpointChanged { subscription: id, at, change }).unwrap();
+    let payload = serde_json::to_vec(&EndpointChanged { subscription: id, at, change, revision }).unwrap();
     let message = Outgoing::new(subject::endpoint(Surface::Slipstream, id), payload.into());
     service.bus.publisher(StreamName::Outcomes).publish(message).await.unwrap();
 }

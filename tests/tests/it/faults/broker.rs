@@ -69,7 +69,7 @@ async fn ingest_without_a_bus_answers_503_with_retry_after_and_recovers_by_itsel
     let seconds: u64 = refused.header("retry-after").parse().expect("it says when to come again");
     assert!((1..=60).contains(&seconds), "{seconds}");
     assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-    let ingest = system.bases().ingest;
+    let ingest = system.bases().operator.ingest;
     // Nobody should kill it for what is not its fault, and nobody should send it requests.
     assert_eq!(account.status_of(ingest, "/livez").await, 200);
     eventually(LIMIT, async || account.status_of(ingest, "/readyz").await == 503).await;

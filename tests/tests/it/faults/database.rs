@@ -30,7 +30,7 @@ async fn a_database_outage_does_not_stop_accepting_and_delivering_and_the_log_ca
     for took in [answered - asked, answered.elapsed()] {
         assert!(took < Duration::from_secs(7), "{took:?}");
     }
-    let (ingest, activity_log) = (system.bases().ingest, system.bases().activity_log);
+    let (ingest, activity_log) = (system.bases().operator.ingest, system.bases().operator.activity_log);
     eventually(LIMIT, async || account.status_of(activity_log, "/readyz").await == 503).await;
     assert_eq!(account.status_of(ingest, "/readyz").await, 200);
 

@@ -9,6 +9,7 @@ use slipstream_core::ids::SubscriptionId;
 use slipstream_core::matching::{Candidate, SkipReason, judge};
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::activity::{AttemptRecord, Delivery, DeliveryRecord, EventRecord};
+use utoipa::ToSchema;
 
 use self::CheckOutcome::{Failed, NotReached, Waiting};
 use self::asked::{
@@ -16,7 +17,7 @@ use self::asked::{
 };
 
 /// How it stands with the event and the subscription.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
     /// The receiver has it.
@@ -30,7 +31,7 @@ pub(super) enum Verdict {
 }
 
 /// How a check came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum CheckOutcome {
     /// It is no reason against delivering.
@@ -44,7 +45,8 @@ pub(super) enum CheckOutcome {
 }
 
 /// One thing that stands between accepting and delivering.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ExplainedCheck)]
 pub(super) struct Check {
     pub(super) name: &'static str,
     pub(super) outcome: CheckOutcome,

@@ -122,7 +122,8 @@ async fn what_was_published_and_not_written_down_is_known_to_the_stream(mut stag
     assert_eq!(stage.post(&format!("{path}/pause"), None).await.0, 200);
     let mut messages = stage.take_rest().await;
     assert!((20..40).contains(&messages.len()), "{}", messages.len());
-    let store = Store::connect(&DatabaseConfig { url: stage.database.clone(), max_connections: 1 }).await.unwrap();
+    let store =
+        Store::connect(&DatabaseConfig { url: stage.database.as_str().into(), max_connections: 1 }).await.unwrap();
     let forget = "UPDATE replay_jobs SET cursor = NULL, published = 0";
     store.connection().execute_unprepared(forget).await.unwrap();
     assert_eq!(stage.post(&format!("{path}/resume"), None).await.0, 200);

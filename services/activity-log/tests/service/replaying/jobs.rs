@@ -304,7 +304,8 @@ async fn a_job_is_told_of_without_being_read_again(stage: Stage) {
     assert_eq!((&made["state"], &made["published"]), (&json!("running"), &json!(0)));
 
     // A database that takes a row and then does not have it: reading it again would answer with an error.
-    let store = Store::connect(&DatabaseConfig { url: stage.database.clone(), max_connections: 1 }).await.unwrap();
+    let store =
+        Store::connect(&DatabaseConfig { url: stage.database.as_str().into(), max_connections: 1 }).await.unwrap();
     let swallow = match store.connection().get_database_backend() {
         DbBackend::Postgres => "CREATE RULE swallow AS ON INSERT TO replay_jobs DO INSTEAD NOTHING",
         _ => "CREATE TRIGGER swallow BEFORE INSERT ON replay_jobs BEGIN SELECT RAISE(IGNORE); END",
@@ -325,7 +326,8 @@ async fn ends_that_are_still_to_be_recorded_are_waited_for(stage: Stage) {
     assert_eq!(count().await, json!({ "count": 4, "complete": true }));
 
     // A record that is not written: the answer comes all the same, and says so.
-    let store = Store::connect(&DatabaseConfig { url: stage.database.clone(), max_connections: 1 }).await.unwrap();
+    let store =
+        Store::connect(&DatabaseConfig { url: stage.database.as_str().into(), max_connections: 1 }).await.unwrap();
     store.connection().execute_unprepared("ALTER TABLE attempts RENAME TO away").await.unwrap();
     stage.decided(outcome("never", 10, DeliveryState::Failed, 1, 404)).await;
     let began = Instant::now();

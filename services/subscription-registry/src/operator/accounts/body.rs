@@ -1,5 +1,6 @@
 //! What an account looks like to an operator.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{SeqAccess, Visitor};
@@ -8,13 +9,17 @@ use slipstream_core::config::{Account, AccountKind, KeyHash, Permission, Quota, 
 use slipstream_core::ids::AccountId;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slug::Slug;
+use utoipa::openapi::schema::{Array, OneOf, Schema, Type};
+use utoipa::openapi::{Object, Ref, RefOr};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::super::text;
 
 /// The body that creates an account.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::operator) struct NewAccount {
+    #[schema(min_length = 1, max_length = 200)]
     display_name: String,
     #[serde(default = "external")]
     kind: AccountKind,
@@ -22,6 +27,42 @@ pub(in crate::operator) struct NewAccount {
     permissions: Vec<Permission>,
     #[serde(default)]
     quota: Option<QuotaView>,
+}
+
+/// The body that sets an account's quota.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::operator) struct NewQuota {
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(required)]
+    quota: Option<QuotaView>,
+}
+
+impl NewQuota {
+    /// What it sets; none lifts the quota.
+    pub(super) fn check(self) -> Result<Option<Quota>, Problem> {
+        let mut errors = Vec::new();
+        check_quota(self.quota, &mut errors);
+        if errors.is_empty() {
+            Ok(self.quota.map(Quota::from))
+        } else {
+            Err(Problem::with_errors(ProblemKind::BadRequest, errors))
+        }
+    }
+}
+
+fn check_quota(quota: Option<QuotaView>, errors: &mut Vec<FieldError>) {
+    let Some(quota) = quota else { return };
+    let numbers = [("burstCapacity", quota.burst_capacity), ("tokensPerSecond", quota.tokens_per_second)];
+    for (name, _) in numbers.into_iter().filter(|(_, number)| *number == 0) {
+        errors.push(FieldError { pointer: format!("#/quota/{name}"), detail: "must be at least 1".into() });
+    }
+}
+
+impl From<QuotaView> for Quota {
+    fn from(it: QuotaView) -> Self {
+        Self { burst_capacity: it.burst_capacity, tokens_per_second: it.tokens_per_second }
+    }
 }
 
 /// An account is a stranger's unless told otherwise (SPEC 5.1).
@@ -32,10 +73,31 @@ fn external() -> AccountKind {
 /// `"all"`, or a list of slugs.
 struct Sites(SitesAllowed);
 
-#[derive(Clone, Copy, Serialize, Deserialize)]
+impl PartialSchema for Sites {
+    fn schema() -> RefOr<Schema> {
+        let all = Object::builder().schema_type(Type::String).enum_values(Some(["all"]));
+        let only = Array::new(Ref::from_schema_name(Slug::name()));
+        OneOf::builder().item(all).item(only).description(Some("`all`, or those that are named")).into()
+    }
+}
+
+impl ToSchema for Sites {
+    fn name() -> Cow<'static, str> {
+        "SitesAllowed".into()
+    }
+
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Slug::name().into_owned(), Slug::schema()));
+    }
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Quota)]
 struct QuotaView {
+    #[schema(minimum = 1)]
     burst_capacity: u32,
+    #[schema(minimum = 1)]
     tokens_per_second: u32,
 }
 
@@ -49,12 +111,7 @@ impl NewAccount {
                 errors.push(FieldError { pointer: format!("#/sites/{index}"), detail: "must begin with s".into() });
             }
         }
-        if let Some(quota) = self.quota {
-            let numbers = [("burstCapacity", quota.burst_capacity), ("tokensPerSecond", quota.tokens_per_second)];
-            for (name, _) in numbers.into_iter().filter(|(_, number)| *number == 0) {
-                errors.push(FieldError { pointer: format!("#/quota/{name}"), detail: "must be at least 1".into() });
-            }
-        }
+        check_quota(self.quota, &mut errors);
         if !errors.is_empty() {
             return Err(Problem::with_errors(ProblemKind::BadRequest, errors));
         }
@@ -70,10 +127,7 @@ impl NewAccount {
             kind: self.kind,
             sites: self.sites.0,
             permissions,
-            quota: self.quota.map(|quota| Quota {
-                burst_capacity: quota.burst_capacity,
-                tokens_per_second: quota.tokens_per_second,
-            }),
+            quota: self.quota.map(Quota::from),
             primary_key: primary,
             secondary_key: secondary,
             revision: 1,
@@ -82,14 +136,16 @@ impl NewAccount {
 }
 
 /// An account as it is answered: without its keys' hashes.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(as = Account)]
 pub(in crate::operator) struct View {
     id: AccountId,
     display_name: String,
     kind: AccountKind,
     sites: Sites,
     permissions: Vec<Permission>,
+    #[schema(required)]
     quota: Option<QuotaView>,
     revision: i64,
 }

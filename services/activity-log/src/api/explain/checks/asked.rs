@@ -187,6 +187,7 @@ pub(super) fn breaker_and_rate(facts: &Facts<'_>) -> Option<(CheckOutcome, Strin
         Some(Reason::RateLimited) => "The endpoint gets as many requests a minute as it may",
         Some(Reason::EndpointSlowed) => "The receiver asked for fewer requests",
         Some(Reason::EndpointBusy) => "The endpoint has as many deliveries in hand as it may",
+        Some(Reason::SecretsSealed) => "The key that opens the subscription's secrets is missing",
         _ => "",
     };
     if facts.is_open() && !waits_for.is_empty() {

@@ -1,0 +1,124 @@
+//! Which routes are audited, and as what.
+
+use http::Method;
+use slipstream_core::contract::Action;
+use slipstream_core::contract::TargetKind::{self, Account, Delivery, Endpoint, Event, Organisation, Replay, Site};
+
+use crate::access::Entry;
+
+/// Whether something is different afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sort {
+    /// It shows a secret, or what an endpoint answered.
+    Reads,
+    /// It changes something, and may show a secret too.
+    Changes,
+}
+
+/// How a route is audited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The method of its entry in the access table.
+    pub method: Method,
+    /// The path there.
+    pub path: &'static str,
+    /// What is done.
+    pub action: Action,
+    /// To what.
+    pub kind: TargetKind,
+    /// Which parameter of the path names that, if one does; else the handler says it.
+    pub target: Option<&'static str>,
+    /// Whether it changes anything.
+    pub sort: Sort,
+}
+
+impl Rule {
+    /// The rule for a route, if it is audited.
+    pub fn of(entry: &Entry) -> Option<&'static Self> {
+        RULES.iter().find(|rule| rule.method == entry.method && rule.path == entry.path)
+    }
+}
+
+const FEATURE: &str = "/sites/{site}/webhooks/features/{feature}";
+const HELD: &str = "/sites/{site}/events/scheduled/{key}";
+const DELIVERY: &str = "/admin/v1/deliveries/{id}";
+
+/// All routes that are audited: whatever changes anything but publishing an event, and whatever shows a secret or an answer
+/// of an endpoint. No route shows the data of an event.
+pub static RULES: &[Rule] = &[
+    // Registry.
+    change(Method::PUT, FEATURE, Action::SubscriptionPut, Endpoint, None),
+    change(Method::DELETE, FEATURE, Action::SubscriptionDelete, Endpoint, None),
+    change(Method::PUT, "/admin/v1/organisations/{slug}", Action::OrganisationPut, Organisation, Some("slug")),
+    change(Method::PUT, "/admin/v1/sites/{slug}", Action::SitePut, Site, Some("slug")),
+    change(Method::POST, "/admin/v1/accounts", Action::AccountCreate, Account, None),
+    change(Method::PUT, "/admin/v1/accounts/{id}/keys/{slot}", Action::AccountRotateKey, Account, Some("id")),
+    change(Method::PUT, "/admin/v1/accounts/{id}/quota", Action::AccountLimit, Account, Some("id")),
+    change(Method::POST, "/admin/v1/endpoints/{id}/enable", Action::EndpointEnable, Endpoint, Some("id")),
+    change(Method::POST, "/admin/v1/endpoints/{id}/disable", Action::EndpointDisable, Endpoint, Some("id")),
+    change(Method::PUT, "/admin/v1/endpoints/{id}/limits", Action::EndpointLimit, Endpoint, Some("id")),
+    change(Method::POST, "/admin/v1/endpoints/{id}/rotate-secret", Action::SecretRotate, Endpoint, Some("id")),
+    change(Method::DELETE, "/admin/v1/endpoints/{id}/secrets/{key}", Action::SecretRevoke, Endpoint, Some("id")),
+    read("/admin/v1/endpoints/{id}/secret", Action::SecretRead, Endpoint, Some("id")),
+    // Activity log.
+    change(Method::PATCH, HELD, Action::EventReschedule, Event, Some("key")),
+    change(Method::DELETE, HELD, Action::EventCancel, Event, Some("key")),
+    change(Method::POST, "/sites/{site}/events/scheduled/{key}/deliver-now", Action::EventHurry, Event, Some("key")),
+    read(DELIVERY, Action::DeliveryRead, Delivery, Some("id")),
+    read("/admin/v1/explain", Action::EventExplain, Event, None),
+    change(Method::PATCH, DELIVERY, Action::DeliveryReschedule, Delivery, Some("id")),
+    change(Method::DELETE, DELIVERY, Action::DeliveryCancel, Delivery, Some("id")),
+    change(Method::POST, "/admin/v1/deliveries/{id}/deliver-now", Action::DeliveryHurry, Delivery, Some("id")),
+    change(Method::POST, "/admin/v1/deliveries/{id}/replay", Action::DeliveryReplay, Delivery, Some("id")),
+    change(Method::POST, "/admin/v1/events/replay", Action::EventReplay, Event, None),
+    change(Method::POST, "/admin/v1/deliveries/replay", Action::ReplayStart, Replay, None),
+    change(Method::POST, "/admin/v1/replays/{id}/pause", Action::ReplayPause, Replay, Some("id")),
+    change(Method::POST, "/admin/v1/replays/{id}/resume", Action::ReplayResume, Replay, Some("id")),
+    change(Method::POST, "/admin/v1/replays/{id}/cancel", Action::ReplayCancel, Replay, Some("id")),
+];
+
+const fn change(
+    method: Method,
+    path: &'static str,
+    action: Action,
+    kind: TargetKind,
+    target: Option<&'static str>,
+) -> Rule {
+    Rule { method, path, action, kind, target, sort: Sort::Changes }
+}
+
+const fn read(path: &'static str, action: Action, kind: TargetKind, target: Option<&'static str>) -> Rule {
+    Rule { method: Method::GET, path, action, kind, target, sort: Sort::Reads }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Access, TABLE};
+
+    /// Publishing is not audited: the event itself is the record.
+    const NOT_AUDITED: [(Method, &str); 2] =
+        [(Method::POST, "/sites/{site}/events"), (Method::OPTIONS, "/sites/{site}/events")];
+
+    #[test]
+    fn whatever_changes_anything_has_a_rule() {
+        let changes = |entry: &&Entry| entry.method != Method::GET && entry.access != Access::Public;
+        for entry in TABLE.iter().filter(changes) {
+            let is_exempt = NOT_AUDITED.contains(&(entry.method.clone(), entry.path));
+            let rule = Rule::of(entry);
+            assert_eq!(rule.is_some(), !is_exempt, "{} {}", entry.method, entry.path);
+            assert!(rule.is_none_or(|rule| rule.sort == Sort::Changes), "{} {}", entry.method, entry.path);
+        }
+    }
+
+    #[test]
+    fn every_rule_is_of_a_route_and_names_a_parameter_that_it_has() {
+        for rule in RULES {
+            let entry = Entry::find(&rule.method, rule.path);
+            assert!(entry.is_some_and(|entry| entry.access != Access::Public), "{} {}", rule.method, rule.path);
+            assert!(rule.target.is_none_or(|name| rule.path.contains(&format!("{{{name}}}"))), "{}", rule.path);
+            assert_eq!(RULES.iter().filter(|it| it.action == rule.action).count(), 1, "{}", rule.action.as_str());
+        }
+        assert_eq!(RULES.len(), Action::ALL.len(), "each action is somebody's");
+    }
+}

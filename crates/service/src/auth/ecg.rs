@@ -1,0 +1,136 @@
+//! Callers of the ECG surface (SPEC 6.1): a token with roles and organizations.
+
+use std::sync::Arc;
+
+use slipstream_core::problem::{Problem, ProblemKind};
+use uuid::Uuid;
+
+use super::authorization::unauthorized;
+use super::bearer::refused;
+use super::token::{Claims, Verifier};
+use super::{Principal, TokenActor};
+use crate::config::Secret;
+
+/// What an ECG token lets its holder do. A later role includes the earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EcgRole {
+    /// `webhookManager`: what belongs to its own organizations.
+    Manager,
+    /// `webhookAdmin`: everything.
+    Admin,
+}
+
+/// The holder of an ECG token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EcgCaller {
+    pub(super) actor: Arc<TokenActor>,
+    /// `sub`: who creates and changes things.
+    pub id: Uuid,
+    /// The highest of its roles; none: it may do nothing.
+    pub role: Option<EcgRole>,
+    /// `organizationIds`.
+    organizations: Vec<Uuid>,
+}
+
+impl EcgCaller {
+    /// Reads the claims of a token that is good.
+    ///
+    /// # Errors
+    /// 401 when a claim is missing or not of its type.
+    fn read(claims: &Claims) -> Result<Self, Problem> {
+        let malformed = || unauthorized("the token's claims are not those of this API");
+        let has = |role: &str| claims.roles.iter().any(|given| given == role);
+        let role = match (has("webhookAdmin"), has("webhookManager")) {
+            (true, _) => Some(EcgRole::Admin),
+            (false, true) => Some(EcgRole::Manager),
+            (false, false) => None,
+        };
+        let organizations = match claims.all.get("organizationIds") {
+            None => Vec::new(),
+            Some(serde_json::Value::Array(ids)) => {
+                let id = |id: &serde_json::Value| id.as_str().and_then(|id| id.parse().ok()).ok_or_else(malformed);
+                ids.iter().map(id).collect::<Result<_, _>>()?
+            }
+            Some(_) => return Err(malformed()),
+        };
+        let id = claims.subject.parse().map_err(|_| malformed())?;
+        let actor = TokenActor { issuer: claims.issuer_name.clone(), subject: claims.subject.clone() };
+        Ok(Self { actor: Arc::new(actor), id, role, organizations })
+    }
+
+    /// Whether it may see and change what belongs to this organization; else 403 (SPEC 6.1).
+    pub fn may_at(&self, organization: Uuid) -> bool {
+        self.role == Some(EcgRole::Admin) || self.organizations.contains(&organization)
+    }
+}
+
+/// The holder of `token`.
+///
+/// # Errors
+/// 401 when it is not good, or does not have the claims of this API.
+pub(super) async fn verify(verifier: &Verifier, token: &Secret) -> Result<Principal, Problem> {
+    let claims = verifier.verify(token.expose()).await.map_err(refused)?;
+    Ok(Principal::of_ecg(EcgCaller::read(&claims)?))
+}
+
+impl Principal {
+    /// Checks that it has `role`, or one that includes it.
+    ///
+    /// # Errors
+    /// 403 otherwise.
+    pub(crate) fn require_ecg(&self, role: EcgRole) -> Result<(), Problem> {
+        let has = self.ecg().and_then(|caller| caller.role).is_some_and(|has| has >= role);
+        if has {
+            Ok(())
+        } else {
+            Err(Problem::new(ProblemKind::Forbidden, "the token does not have the role for this"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "321644ae-5b0f-4d0e-9c8c-0a8f8f3d7c11";
+    const OTHER: &str = "784600d0-5b0f-4d0e-9c8c-0a8f8f3d7c11";
+
+    fn read(subject: &str, roles: &[&str], organizations: Option<serde_json::Value>) -> Result<EcgCaller, Problem> {
+        let mut all = serde_json::Map::new();
+        all.extend(organizations.map(|ids| ("organizationIds".to_owned(), ids)));
+        EcgCaller::read(&Claims {
+            issuer_name: "ecg".into(),
+            subject: subject.into(),
+            tenant: None,
+            roles: roles.iter().map(|&role| role.to_owned()).collect(),
+            scopes: Vec::new(),
+            all,
+        })
+    }
+
+    #[test]
+    fn a_manager_manages_its_organizations_and_an_admin_all() {
+        let (ours, other): (Uuid, Uuid) = (ID.parse().unwrap(), OTHER.parse().unwrap());
+        let may = |roles: &[&str]| {
+            let caller = read(ID, roles, Some(json!([ID.to_uppercase()]))).unwrap();
+            let principal = Principal::of_ecg(caller.clone());
+            let has = [EcgRole::Manager, EcgRole::Admin].map(|role| principal.require_ecg(role).is_ok());
+            (has, [caller.may_at(ours), caller.may_at(other)])
+        };
+        assert_eq!(may(&["webhookManager"]), ([true, false], [true, false]));
+        assert_eq!(may(&["webhookAdmin"]), ([true, true], [true, true]));
+        assert_eq!(may(&["webhookManager", "webhookAdmin"]), ([true, true], [true, true]));
+        assert_eq!(may(&["somethingElse"]), ([false, false], [true, false]));
+    }
+
+    #[test]
+    fn claims_of_other_types_are_refused() {
+        assert!(read("not-a-uuid", &[], None).is_err());
+        for ids in [json!(ID), json!({}), json!(null), json!([7]), json!(["x"])] {
+            assert!(read(ID, &[], Some(ids.clone())).is_err(), "{ids}");
+        }
+        assert!(!read(ID, &["webhookManager"], None).unwrap().may_at(ID.parse().unwrap()));
+    }
+}

@@ -1,0 +1,33 @@
+//! What stands before the handlers of this service.
+
+use std::sync::Arc;
+
+use slipstream_bus::Bus;
+use slipstream_service::access::{Around, Routes};
+use slipstream_service::audit::Audit;
+use slipstream_service::auth::Guards;
+use slipstream_service::config::HttpConfig;
+use slipstream_service::idempotency::Idempotency;
+use slipstream_service::quota::Quotas;
+use slipstream_store::Store;
+
+/// Credentials, quotas, keys of idempotency, the audit. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Entrance {
+    guards: Guards,
+    /// From the outermost to the innermost: a repeat of a request costs a token, and is no second act.
+    around: [Arc<dyn Around>; 3],
+}
+
+impl Entrance {
+    pub(crate) fn new(guards: Guards, quotas: Quotas, store: Store, bus: &Bus, http: &HttpConfig) -> Self {
+        let around: [Arc<dyn Around>; 3] =
+            [Arc::new(quotas), Arc::new(Idempotency::new(store, http)), Arc::new(Audit::new(bus, "activity-log"))];
+        Self { guards, around }
+    }
+
+    /// No routes yet, behind all of this.
+    pub(crate) fn routes<S: Clone + Send + Sync + 'static>(&self) -> Routes<S> {
+        self.around.iter().cloned().fold(Routes::new(&self.guards), Routes::around)
+    }
+}

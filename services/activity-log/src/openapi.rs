@@ -1,0 +1,11 @@
+//! The part of the OpenAPI documents that the activity log answers.
+
+use slipstream_service::openapi::Documents;
+use utoipa::OpenApi as _;
+
+use crate::{api, scheduled};
+
+/// What the activity log adds to the documents of its process.
+pub fn documents() -> Documents {
+    Documents::default().slipstream(scheduled::Operations::openapi()).operator(api::Operations::openapi())
+}
