@@ -29,7 +29,7 @@ demo: ## See it work: publish events, receive signed webhooks, watch retries
 	@cargo run --quiet --package slipstream -- demo
 
 .PHONY: up
-up: ## Run everything in one process on one port, until Ctrl-C
+up: ## Run everything in one process, until Ctrl-C
 	@tools/setup demo
 	@cargo run --package slipstream -- up
 

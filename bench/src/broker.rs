@@ -20,13 +20,14 @@ impl Broker {
     /// Connects.
     ///
     /// # Errors
-    /// If nothing answers at `url`.
+    /// If nothing answers at `url`, `nats://{token}@{host}:{port}`.
     pub(crate) async fn connect(url: &str) -> anyhow::Result<Self> {
-        let client = async_nats::ConnectOptions::new()
+        let (token, address) = url.strip_prefix("nats://").and_then(|rest| rest.split_once('@')).unwrap_or(("", url));
+        let client = async_nats::ConnectOptions::with_token(token.to_owned())
             .name("slipstream-bench")
-            .connect(url)
+            .connect(address)
             .await
-            .with_context(|| format!("cannot connect to NATS at {url}"))?;
+            .with_context(|| format!("cannot connect to NATS at {address}"))?;
         Ok(Self { jetstream: jetstream::new(client) })
     }
 

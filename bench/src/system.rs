@@ -138,12 +138,13 @@ impl System {
         self.read("operator-token")
     }
 
-    /// Where its broker listens.
+    /// Where its broker listens, with the token that it asks for.
     ///
     /// # Errors
-    /// If the file that says so cannot be read.
+    /// If a file that says so cannot be read.
     pub(crate) fn broker_url(&self) -> anyhow::Result<String> {
-        Ok(format!("nats://{}:{}", Ipv4Addr::LOCALHOST, self.read("nats/port")?))
+        let (token, port) = (self.read("broker-token")?, self.read("nats/port")?);
+        Ok(format!("nats://{token}@{}:{port}", Ipv4Addr::LOCALHOST))
     }
 
     /// A file of the data directory, without the end of its line.

@@ -44,12 +44,14 @@ pub struct OperatorBases {
     pub registry: SocketAddr,
     /// Deliveries and events.
     pub activity_log: SocketAddr,
+    /// Probes only.
+    pub dispatcher: SocketAddr,
 }
 
 impl Bases {
     /// All on two ports.
     pub const fn all_at(public: SocketAddr, operator: SocketAddr) -> Self {
-        let all = OperatorBases { ingest: operator, registry: operator, activity_log: operator };
+        let all = OperatorBases { ingest: operator, registry: operator, activity_log: operator, dispatcher: operator };
         Self { ingest: public, registry: public, activity_log: public, operator: all }
     }
 }

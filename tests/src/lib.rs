@@ -24,7 +24,7 @@ pub mod system;
 
 pub use api::{Account, Answer, Bases, Mode, NewAccount, Operator};
 pub use shape::Shape;
-pub use system::{Handshake, OPERATOR_TOKEN, ORIGIN, Service, Settings, System, Targets};
+pub use system::{Handshake, OPERATOR_TOKEN, ORIGIN, Replica, Service, Settings, System, Targets};
 
 /// How long anything may take before a test gives up. On an idle machine nearly all of it takes milliseconds.
 pub const LIMIT: Duration = Duration::from_secs(20);

@@ -2,7 +2,7 @@
 
 mod four_processes;
 mod one_process;
-pub(crate) mod port;
+pub mod port;
 mod settings;
 
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ use slipstream_test_support::{NatsServer, eventually, install_crypto};
 use tempfile::TempDir;
 
 use self::four_processes::FourProcesses;
+pub use self::four_processes::Replica;
 use self::one_process::OneProcess;
 pub use self::settings::{Handshake, OPERATOR_TOKEN, ORIGIN, Settings, Targets};
 use crate::api::{Account, Bases, NewAccount, Operator, OperatorBases};
@@ -132,6 +133,7 @@ impl System {
                         ingest: four.operator_address(Service::Ingest),
                         registry: four.operator_address(Service::Registry),
                         activity_log: four.operator_address(Service::ActivityLog),
+                        dispatcher: four.operator_address(Service::Dispatcher),
                     },
                 };
                 (Parts::Four(four), bases)
@@ -214,6 +216,17 @@ impl System {
     /// Where one of four processes has its operator API, its probes and its metrics.
     pub fn operator_address(&mut self, service: Service) -> SocketAddr {
         self.four().operator_address(service)
+    }
+
+    /// What one of four processes has for its public address. The dispatcher must not listen there.
+    pub fn public_address(&mut self, service: Service) -> SocketAddr {
+        self.four().address(service)
+    }
+
+    /// Starts one more process of a service beside the four, on ports of its own, and waits until it is ready. It is
+    /// killed when dropped. Call it on the test's own task.
+    pub async fn replica(&mut self, service: Service) -> Replica {
+        self.four().replica(service).await
     }
 
     /// The process id of one of four processes.

@@ -101,8 +101,18 @@ impl ConfigBucket {
         value.map(|value| parse(key, &value)).transpose()
     }
 
-    /// What is there now, then [`ConfigChange::Initialised`], then every change. Ends with an error when the
-    /// connection to the bucket is lost: watch again.
+    /// Asks for a sign of life: when it comes, changes come too, over the same connection.
+    ///
+    /// # Errors
+    /// If JetStream refuses or does not answer.
+    pub async fn check(&self) -> Result<(), BusError> {
+        let asked = self.jetstream.get_stream(&self.store.stream_name).await;
+        asked.map(drop).map_err(|error| BusError::jetstream("asking the config bucket", error))
+    }
+
+    /// What is there now, then [`ConfigChange::Initialised`], then every change. When the connection is lost it tells
+    /// nothing ([`ConfigBucket::check`]) and goes on some time after there is one again, unless the server is not the
+    /// same any more: better watch again then.
     ///
     /// # Errors
     /// If JetStream refuses or does not answer.

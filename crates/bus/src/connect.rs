@@ -26,8 +26,8 @@ pub struct BusConfig {
     pub credentials: Option<PathBuf>,
     /// Copies of each stream: 1 or 3. Default: 1.
     pub replicas: usize,
-    /// Bytes at which `EVENTS`, `QUEUE` and `OUTCOMES` refuse. Default: 1 GiB each. The server reserves
-    /// them, and as much for `DEAD_LETTERS`: its own `max_file_store` must be larger than the four together.
+    /// Bytes at which `EVENTS`, `QUEUE`, `OUTCOMES` and `AUDIT` refuse. Default: 1 GiB each. The server reserves
+    /// them, and as much for `DEAD_LETTERS`: its own `max_file_store` must be larger than the five together.
     pub stream_max_bytes: i64,
     /// The server's `sync_interval` as its operator set it: `always` or a duration. Shown in `/readyz`; the server
     /// tells it to nobody but its system account. Default: `always`.
@@ -241,6 +241,11 @@ impl Bus {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
+    /// How many connections there have been: another number than before is another connection.
+    pub fn connections(&self) -> u64 {
+        self.client.statistics().connects.load(std::sync::atomic::Ordering::Acquire)
+    }
+
     /// What `/readyz` tells of the bus: server version, replicas, sync setting.
     pub fn facts(&self) -> String {
         let version = self.client.server_info().version;
@@ -261,7 +266,7 @@ impl Bus {
         let mut lease = name.default_lease();
         match name {
             ConsumerName::Deliver(_) => lease.ack_wait = self.config.delivery_lease_ms,
-            ConsumerName::ActivityLog => lease.ack_wait = self.config.record_lease_ms,
+            ConsumerName::ActivityLog | ConsumerName::Audit => lease.ack_wait = self.config.record_lease_ms,
             _ => {}
         }
         Consumer::open(self, name, lease).await

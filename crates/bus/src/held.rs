@@ -11,6 +11,8 @@
 
 pub mod due;
 
+use std::sync::Arc;
+
 use async_nats::Subject;
 use bytes::Bytes;
 use futures::future::join_all;
@@ -20,6 +22,8 @@ use slipstream_core::lane::Lane;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_core::trace::TraceContext;
+
+use tokio::sync::Semaphore;
 
 use crate::connect::{Bus, BusError};
 use crate::message::Outgoing;
@@ -125,13 +129,14 @@ pub struct HeldEvents {
     bus: Bus,
     held: Publisher,
     events: Publisher,
+    removals: Arc<Semaphore>,
 }
 
 impl Bus {
     /// Access to held events; make one per use.
     pub fn held_events(&self) -> HeldEvents {
         let (held, events) = (self.publisher(StreamName::Held), self.publisher(StreamName::Events));
-        HeldEvents { bus: self.clone(), held, events }
+        HeldEvents { bus: self.clone(), held, events, removals: Arc::new(Semaphore::new(due::REMOVALS_MAX)) }
     }
 }
 

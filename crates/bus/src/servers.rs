@@ -28,7 +28,8 @@ impl Servers {
         for server in url.expose().split(',').map(str::trim) {
             let (scheme, rest) = server.split_once("://").map_or(("", server), |(scheme, rest)| (scheme, rest));
             // A password may hold an `@` of its own.
-            let (userinfo, host) = rest.rsplit_once('@').map_or((None, rest), |(userinfo, host)| (Some(userinfo), host));
+            let (userinfo, host) =
+                rest.rsplit_once('@').map_or((None, rest), |(userinfo, host)| (Some(userinfo), host));
             let slashes = if scheme.is_empty() { "" } else { "://" };
             servers.addresses.push(format!("{scheme}{slashes}{host}"));
             if let (Some(userinfo), None) = (userinfo, &servers.credentials) {

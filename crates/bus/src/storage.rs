@@ -1,6 +1,6 @@
 //! Trimming what is processed, and saying when storage runs short (DESIGN 3.5).
 //!
-//! `EVENTS` and `OUTCOMES` have no `max_age`: nothing unprocessed ever ages out. Instead this loop purges, and only
+//! `EVENTS`, `OUTCOMES` and `AUDIT` have no `max_age`: nothing unprocessed ever ages out. Instead this loop purges, and only
 //! below the lowest acknowledgement floor of all durable consumers that a stream should have; if one of them is not
 //! there, it purges nothing. The fuller the stream, the less of what is processed is kept: see [`keep`]. Running it on
 //! several replicas does no harm, a purge is idempotent.
@@ -73,7 +73,7 @@ impl Bus {
             .map_err(|error| BusError::jetstream("asking for the account's storage", error))?;
         // The account may have no limit of its own; then the sum of what our streams may hold stands for it. Every
         // copy counts.
-        let ours = 4 * self.stream_max_bytes() * self.replicas() as i64;
+        let ours = StreamName::BOUNDED * self.stream_max_bytes() * self.replicas() as i64;
         let limit = account.limits.max_storage.filter(|limit| *limit > 0).unwrap_or(ours) as f64;
         Ok(account.storage as f64 > STORAGE_SHARE_MAX * limit)
     }
@@ -90,7 +90,7 @@ fn floor(consumer: &Info, last_sequence: u64) -> u64 {
 /// How long what is processed is kept.
 ///
 /// Events outlast the duplicate window as long as there is room: a restarted server learns the ids it should recognise
-/// from what is stored. Outcomes are in the database by then.
+/// from what is stored. Outcomes and the audit are in the database by then.
 fn keep(stream: StreamName, bytes: u64, max_bytes: i64) -> Duration {
     let share = if max_bytes > 0 { bytes as f64 / max_bytes as f64 } else { 0.0 };
     match stream {

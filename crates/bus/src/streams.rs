@@ -21,13 +21,19 @@ pub enum StreamName {
     Queue,
     /// What became of events and deliveries.
     Outcomes,
+    /// Who did what. By itself, so that neither can fill up the other's place: nothing is done that cannot be recorded here.
+    Audit,
     /// The bytes of events with a delivery that failed or was exhausted, to be replayed when `Events` has let them go.
     DeadLetters,
 }
 
 impl StreamName {
     /// All streams.
-    pub const ALL: [Self; 6] = [Self::Events, Self::Work, Self::Held, Self::Queue, Self::Outcomes, Self::DeadLetters];
+    pub const ALL: [Self; 7] =
+        [Self::Events, Self::Work, Self::Held, Self::Queue, Self::Outcomes, Self::Audit, Self::DeadLetters];
+
+    /// How many of them have a size of their own, [`StreamLimits::max_bytes`], which the server reserves.
+    pub(crate) const BOUNDED: i64 = 5;
 
     /// The name on the server.
     pub const fn as_str(self) -> &'static str {
@@ -37,13 +43,14 @@ impl StreamName {
             Self::Held => "HELD_0",
             Self::Queue => "QUEUE_0",
             Self::Outcomes => "OUTCOMES_0",
+            Self::Audit => "AUDIT_0",
             Self::DeadLetters => "DEAD_LETTERS_0",
         }
     }
 
     /// The stream's configuration.
     ///
-    /// `EVENTS` and `OUTCOMES` refuse when full and have no `max_age`: nothing unprocessed ever ages out, trimming is
+    /// `EVENTS`, `OUTCOMES` and `AUDIT` refuse when full and have no `max_age`: nothing unprocessed ever ages out, trimming is
     /// [`crate::storage`]'s work. `WORK` and `HELD` have no limits of their own, because they would silently drop
     /// schedules.
     pub fn config(self, limits: StreamLimits) -> Config {
@@ -105,7 +112,15 @@ impl StreamName {
                 ..common
             },
             Self::Outcomes => Config {
-                subjects: subjects(&["outcomes.>", "routed.>", "endpoints.>", "audited.>"]),
+                subjects: subjects(&["outcomes.>", "routed.>", "endpoints.>"]),
+                retention: RetentionPolicy::Limits,
+                discard: DiscardPolicy::New,
+                max_bytes: limits.max_bytes,
+                duplicate_window: Duration::from_mins(2),
+                ..common
+            },
+            Self::Audit => Config {
+                subjects: subjects(&["audited.>"]),
                 retention: RetentionPolicy::Limits,
                 discard: DiscardPolicy::New,
                 max_bytes: limits.max_bytes,
@@ -139,7 +154,7 @@ pub const EVENTS_DUPLICATE_WINDOW: Duration = Duration::from_hours(2);
 pub struct StreamLimits {
     /// Copies of each stream: 1 or 3.
     pub replicas: usize,
-    /// Size at which `EVENTS`, `QUEUE` and `OUTCOMES` refuse, and `DEAD_LETTERS` lets the oldest go; well below the
+    /// Size at which `EVENTS`, `QUEUE`, `OUTCOMES` and `AUDIT` refuse, and `DEAD_LETTERS` lets the oldest go; well below the
     /// disk's.
     pub max_bytes: i64,
 }
@@ -155,8 +170,10 @@ pub enum ConsumerName {
     Release(Lane),
     /// Due deliveries of a lane, to be attempted.
     Deliver(Lane),
-    /// Everything that is recorded.
+    /// Everything that is recorded of events, deliveries and endpoints.
     ActivityLog,
+    /// Everything that is recorded of who did what.
+    Audit,
     /// Endpoints that changed by themselves, for the registry.
     RegistryEndpoints,
 }
@@ -175,7 +192,7 @@ impl ConsumerName {
     pub fn all() -> impl Iterator<Item = Self> {
         let of_lane = |lane| [Self::Route(lane), Self::Release(lane), Self::Deliver(lane)];
         let lanes = Lane::ALL.into_iter().flat_map(of_lane);
-        lanes.chain([Self::Hold, Self::ActivityLog, Self::RegistryEndpoints])
+        lanes.chain([Self::Hold, Self::ActivityLog, Self::Audit, Self::RegistryEndpoints])
     }
 
     /// The durable name on the server.
@@ -186,6 +203,7 @@ impl ConsumerName {
             Self::Release(lane) => format!("release-{}", lane.as_str()),
             Self::Deliver(lane) => format!("deliver-{}", lane.as_str()),
             Self::ActivityLog => "activity-log".to_owned(),
+            Self::Audit => "audit".to_owned(),
             Self::RegistryEndpoints => "registry-endpoints".to_owned(),
         }
     }
@@ -197,6 +215,7 @@ impl ConsumerName {
             Self::Release(_) => StreamName::Held,
             Self::Deliver(_) => StreamName::Work,
             Self::ActivityLog | Self::RegistryEndpoints => StreamName::Outcomes,
+            Self::Audit => StreamName::Audit,
         }
     }
 
@@ -209,7 +228,8 @@ impl ConsumerName {
             Self::Hold => vec!["later.>".to_owned()],
             Self::Release(lane) => vec![format!("ringing.{}.*", lane.as_str())],
             Self::Deliver(lane) => vec![format!("deliveries.{}.>", lane.as_str())],
-            Self::ActivityLog => ["outcomes.>", "routed.>", "endpoints.>", "audited.>"].map(ToOwned::to_owned).to_vec(),
+            Self::ActivityLog => ["outcomes.>", "routed.>", "endpoints.>"].map(ToOwned::to_owned).to_vec(),
+            Self::Audit => vec!["audited.>".to_owned()],
             Self::RegistryEndpoints => vec!["endpoints.>".to_owned()],
         }
     }
@@ -218,7 +238,7 @@ impl ConsumerName {
     pub const fn default_lease(self) -> Lease {
         match self {
             Self::Deliver(_) => Lease { ack_wait: Duration::from_secs(90), unacknowledged_max: 4096 },
-            Self::ActivityLog => Lease { ack_wait: Duration::from_mins(1), unacknowledged_max: 5000 },
+            Self::ActivityLog | Self::Audit => Lease { ack_wait: Duration::from_mins(1), unacknowledged_max: 5000 },
             _ => Lease { ack_wait: Duration::from_secs(30), unacknowledged_max: 2048 },
         }
     }
@@ -240,6 +260,13 @@ impl ConsumerName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_server_reserves_is_what_the_bounded_streams_may_hold() {
+        let limits = StreamLimits { replicas: 1, max_bytes: 1 << 30 };
+        let bounded = StreamName::ALL.into_iter().filter(|name| name.config(limits).max_bytes == limits.max_bytes);
+        assert_eq!(bounded.count() as i64, StreamName::BOUNDED);
+    }
 
     /// What we promise to operators: a change here is a migration of their servers.
     #[test]

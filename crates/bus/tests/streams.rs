@@ -215,6 +215,31 @@ async fn a_full_stream_refuses_at_once_and_takes_again_when_trimmed() {
 }
 
 #[tokio::test]
+async fn who_did_what_is_taken_however_much_there_is_to_record_of_deliveries() {
+    let server = NatsServer::start().await;
+    let bus = Bus::connect(&BusConfig { stream_max_bytes: 64 * 1024, ..config(&server) }).await.unwrap();
+    let outcomes = bus.publisher(StreamName::Outcomes);
+    let mut refused = None;
+    for n in 0..10 {
+        let large = Outgoing::new(subject::routed(&site()), Bytes::from(vec![b'x'; 8 * 1024])).id(&format!("{n}"));
+        refused = outcomes.publish(large).await.err().or(refused);
+    }
+    assert!(matches!(refused, Some(slipstream_bus::PublishError::Full { .. })), "{refused:?}");
+    let audit = bus.publisher(StreamName::Audit);
+    audit.publish(Outgoing::new(subject::audited("tests"), Bytes::from_static(b"{}"))).await.unwrap();
+    for message in take(&bus, ConsumerName::Audit, 1).await {
+        message.ack().await;
+    }
+    bus.flush().await;
+    let in_eight_days = now().after(Duration::from_hours(8 * 24));
+    eventually(Duration::from_secs(5), async || match bus.trim(StreamName::Audit, in_eight_days).await.unwrap() {
+        trimmed if trimmed.messages == 1 => Ok(()),
+        trimmed => Err(trimmed),
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn only_what_every_consumer_is_done_with_is_trimmed() {
     let server = NatsServer::start().await;
     let bus = Bus::connect(&config(&server)).await.unwrap();

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use crate::feature::FeatureRef;
-use crate::ids::{AccountId, SubscriptionId};
+use crate::ids::{AccountId, OpenDentalKeyId, SubscriptionId};
 use crate::sealing::{KeyId, Place, Sealed, SecretText, Tenant};
 use crate::slug::Slug;
 use crate::timestamp::Timestamp;
@@ -29,6 +29,8 @@ pub enum Record {
     Subscription(Box<Subscription>),
     /// `data_key.{id}`
     DataKey(WrappedKey),
+    /// `open_dental_key.{id}`
+    OpenDentalKey(OpenDentalKey),
 }
 
 impl Record {
@@ -40,6 +42,7 @@ impl Record {
             Self::Account(account) => format!("account.{}", account.id),
             Self::Subscription(subscription) => format!("subscription.{}", subscription.id),
             Self::DataKey(key) => key.record_key(),
+            Self::OpenDentalKey(key) => format!("open_dental_key.{}", key.id),
         }
     }
 
@@ -51,6 +54,7 @@ impl Record {
             Self::Account(account) => account.revision,
             Self::Subscription(subscription) => subscription.revision,
             Self::DataKey(key) => key.revision,
+            Self::OpenDentalKey(key) => key.revision,
         }
     }
 
@@ -58,7 +62,9 @@ impl Record {
     pub fn is_sealed(&self) -> bool {
         match self {
             Self::Subscription(subscription) => subscription.secrets().all(SecretText::is_sealed),
-            Self::Organisation(_) | Self::Site(_) | Self::Account(_) | Self::DataKey(_) => true,
+            Self::Organisation(_) | Self::Site(_) | Self::Account(_) | Self::DataKey(_) | Self::OpenDentalKey(_) => {
+                true
+            }
         }
     }
 }
@@ -274,7 +280,7 @@ pub struct Account {
     pub sites: SitesAllowed,
     /// What it may do.
     pub permissions: Vec<Permission>,
-    /// Its quota; none means unlimited.
+    /// Its quota; none means the deployment's default (`auth.quota`), and any amount where that has none.
     pub quota: Option<Quota>,
     /// Hash of the primary key.
     pub primary_key: KeyHash,
@@ -290,6 +296,38 @@ impl Account {
         let hash = KeyHash::of(key);
         self.primary_key.matches(&hash) | self.secondary_key.matches(&hash)
     }
+}
+
+/// What a pair of Open Dental keys may be allowed to do (SPEC 7.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OpenDentalPermission {
+    /// Make, see, change and remove subscriptions (OD1 to OD5).
+    Subscriptions,
+    /// Report what happens on a workstation (OD6).
+    UiEvents,
+    /// Read rows (OD7, OD8).
+    Rows,
+}
+
+/// A developer's key and a practice's, good together (SPEC 7.2). Valid as long as the record is there.
+///
+/// The only record without a row in SQL: the surface that will keep these is to come, so whoever runs the practice's
+/// side writes and removes it in the bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenDentalKey {
+    /// Its id; nothing of the keys.
+    pub id: OpenDentalKeyId,
+    /// Hash of the developer key.
+    pub developer: KeyHash,
+    /// Hash of the customer key, which belongs to one practice and one developer.
+    pub customer: KeyHash,
+    /// The practice whose data it opens.
+    pub practice: String,
+    /// What it may do.
+    pub permissions: Vec<OpenDentalPermission>,
+    /// See [`Record::revision`].
+    pub revision: i64,
 }
 
 /// Which interface a subscription belongs to.

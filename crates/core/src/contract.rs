@@ -8,7 +8,9 @@
 mod audited;
 mod meta;
 
-pub use self::audited::{AUDIT_TEXT_LEN_MAX, Action, AuditLink, AuditOutcome, Audited, TargetKind, audit_text};
+pub use self::audited::{
+    AUDIT_TEXT_LEN_MAX, Action, AuditLink, AuditOutcome, Audited, TargetKind, Unasked, audit_text,
+};
 pub use self::meta::{Meta, NotMeta};
 
 use serde::{Deserialize, Serialize};

@@ -144,8 +144,8 @@ pub struct Claim {
     pub scope: Scope,
     /// With which body.
     pub fingerprint: Fingerprint,
-    /// Who claims it. Only whoever holds the claim may finish or release it: a process that slept past its lease does
-    /// not overwrite what came after.
+    /// Who claims it: a UUIDv7. Only whoever holds the claim may finish or release it: a process that slept past its lease
+    /// does not overwrite what came after.
     pub token: Uuid,
     /// Now.
     pub now: Timestamp,
@@ -158,8 +158,9 @@ pub struct Claim {
 /// What a request with a key is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Claimed {
-    /// The first one: do it.
-    First,
+    /// The first one, or a repeat of one that nothing is known to have come of: do it. What it makes gets this id: the token
+    /// of the first claim of this request, so it is the same whenever it is done.
+    First(Uuid),
     /// A repeat of one that is not finished: 409.
     Running,
     /// A repeat of one that was done.
@@ -179,7 +180,8 @@ pub trait Keys: Clone + Send + Sync + 'static {
     /// Keeps what became of a claim that is still held; does nothing otherwise.
     fn finish(&self, claim: &Claim, kept: &Kept) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
-    /// Gives a claim back that is still held: nothing came of it, and a repeat is done anew.
+    /// Gives a claim back that is still held: nothing is known to have come of it. A repeat is done anew, and what it makes
+    /// gets the same id; another request under the key is done too, and gets another.
     fn release(&self, claim: &Claim) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// Forgets at most `limit` keys whose time is over at `now`; says how many.

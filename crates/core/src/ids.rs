@@ -144,6 +144,11 @@ uuid_id! {
 }
 
 uuid_id! {
+    /// A pair of keys of Open Dental.
+    OpenDentalKeyId
+}
+
+uuid_id! {
     /// A record of the audit.
     AuditId
 }

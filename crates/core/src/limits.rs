@@ -2,6 +2,12 @@
 
 /// Bytes of one request body: 1 MiB. Beyond: 413.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one request body where nothing is published: 128 KiB. Beyond: 413. The longest one that means anything is a
+/// subscription with all of its headers, which has 80 KiB of them.
+pub const MANAGEMENT_BODY_BYTES_MAX: usize = 128 * 1024;
+/// Values in a JSON body that is read whole, objects and lists counted too. Beyond: 400. A value in memory takes up to a
+/// hundred times the bytes that it has on the way, and the largest body that means anything has some hundred of them.
+pub const JSON_VALUES_MAX: usize = 10_000;
 /// Bytes of one event in the form it is forwarded in: 256 KiB. Beyond: 413.
 pub const EVENT_BYTES_MAX: usize = 256 * 1024;
 /// Events in one batch. Beyond: 413. The bus commits at most this many messages at once, and a batch is one commit.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use slipstream_core::answer::ErrorCode;
-use slipstream_core::config::{AccountKind, DisabledReason, Product, Record, Site, Surface};
+use slipstream_core::config::{AccountKind, DisabledReason, OpenDentalPermission, Product, Record, Site, Surface};
 use slipstream_core::contract::{
     Action, AuditOutcome, Audited, EndpointChanged, Meta, Outcomes, Routed, SeenAnswer, SeenQuestion, TargetKind,
 };
@@ -293,6 +293,11 @@ fn closed_sets_have_the_members_of_the_schemas() {
         ("disabledReason", &common["$defs"]["disabledReason"]["enum"], names!(DisabledReason: Gone, Operator, Failing)),
         ("product", &member("site", "product"), names!(Product: Testing, Exact, Dentally, Ascend)),
         ("kind", &member("account", "kind"), names!(AccountKind: External, Internal)),
+        (
+            "openDentalPermission",
+            &record["$defs"]["openDentalKey"]["properties"]["permissions"]["items"]["enum"],
+            names!(OpenDentalPermission: Subscriptions, UiEvents, Rows),
+        ),
         ("feature", &member("subscription", "feature"), features),
     ];
     for (name, promised, ours) in sets {

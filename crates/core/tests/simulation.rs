@@ -177,7 +177,7 @@ mutations! {
     an_unrecognised_repeat_in_the_place_of_its_original_loses_one: RepeatInPlaceOfOriginal breaks N1;
     an_older_step_in_the_place_of_a_newer_loses_it: OlderInPlaceOfNewer breaks N1;
     what_an_earlier_life_scheduled_goes_on_after_the_end: LeaveOtherLife breaks N5;
-    what_waits_for_a_removed_subscription_needs_an_end: PurgeAtRemoval breaks N1;
+    what_waits_for_a_removed_subscription_needs_an_end: ForgetRemovals breaks N1;
     who_waits_for_each_receiver_lets_the_others_wait: AttemptInline breaks N7;
     bytes_that_are_written_anew_are_not_those_that_were_signed: RewriteBody breaks N12;
     a_switch_that_nobody_looks_at_does_not_act: IgnoreDisabled breaks N13;

@@ -7,12 +7,15 @@
 //!
 //! - [`Principal`](crate::auth::Principal): who calls. Its credential is valid and it has the entry's permission.
 //! - [`AtSite`](crate::auth::AtSite): the same, and the site in the path, which the principal may act for.
+//! - [`AtOrganization`](crate::auth::AtOrganization): the same for an organization of the ECG surface.
 //!
-//! The order of refusals is the same everywhere: 401 (no credential, a bad one, two of different callers), 403 (without the
-//! permission), 400 (malformed slug), 403 or 404 (a site that is unknown or somebody else's).
+//! The order of refusals is the same everywhere: 401 (no credential, a bad one, two of different callers), 429 (over quota:
+//! whoever is known pays, also for what is refused then), 403 (without the permission), 400 (malformed slug or id), 403 or 404 (a site that is unknown or somebody else's; an organization of
+//! somebody else).
 //!
 //! Where a credential needs no look at anything but memory (all but tokens), the guard answers or goes on at once: it
-//! awaits nothing and allocates one small box, for what it hands to the handler.
+//! awaits nothing and allocates one small box, for what it hands to the handler. A caller with a quota costs another, for
+//! what is said of it with the answer.
 
 mod around;
 mod guard;
@@ -21,7 +24,7 @@ mod segment;
 mod table;
 
 use axum::response::{IntoResponse as _, Response};
-use http::Method;
+use http::{HeaderValue, Method};
 use slipstream_core::config::Permission;
 use slipstream_core::trace::TraceContext;
 
@@ -30,6 +33,7 @@ pub use self::routes::{RouteError, Routers, Routes};
 pub use self::table::TABLE;
 use crate::auth::{EcgRole, OpenDentalPermission};
 use crate::problem::ApiError;
+use crate::quota::Policy;
 
 /// What a site that does not exist answers to somebody who may use the route (SPEC 5.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,15 @@ pub enum UnknownSite {
     Forbidden,
     /// 404: S3 to S5.
     NotFound,
+}
+
+/// Whose things an ECG route is about (SPEC 6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EcgTenant {
+    /// Nobody's: categories and events belong to all.
+    None,
+    /// Those of the organization that the path names as `{organizationId}`: the token must allow it, 403 otherwise.
+    InPath,
 }
 
 /// What a route asks of whoever calls it. Decides the listener too.
@@ -51,10 +64,21 @@ pub enum Access {
     Slipstream(Permission, UnknownSite),
     /// The operator's token. Operator's listener.
     Operator,
-    /// A token with at least this role (SPEC 6.1). Public listener.
-    Ecg(EcgRole),
+    /// A token with at least this role, and for which organization (SPEC 6.1). Public listener.
+    Ecg(EcgRole, EcgTenant),
     /// A pair of developer and customer key with this permission (SPEC 7.2). Public listener.
     OpenDental(OpenDentalPermission),
+}
+
+impl Access {
+    /// The challenge of a 401 (RFC 9110, 11.6.1): the scheme of `Authorization` that would do. An API key has none, so
+    /// its routes name that of tokens.
+    pub(crate) const fn challenge(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::OpenDental(_) => "ODFHIR",
+            Self::Public | Self::Probe | Self::Slipstream(..) | Self::Operator | Self::Ecg(..) => "Bearer",
+        })
+    }
 }
 
 /// One row of [`TABLE`].
@@ -76,6 +100,17 @@ impl Entry {
     /// The entry of a route, if it has one.
     pub fn find(method: &Method, path: &str) -> Option<&'static Self> {
         TABLE.iter().find(|entry| entry.is(method, path))
+    }
+
+    /// Whether events are published here: a token each, and no `Idempotency-Key`, since an event's own identity tells its
+    /// repeats (SPEC 2.3, 2.4).
+    pub(crate) fn is_publishing(&self) -> bool {
+        self.method == Method::POST && self.path == "/sites/{site}/events"
+    }
+
+    /// What its requests cost a caller with a quota.
+    pub(crate) fn policy(&self) -> Policy {
+        if self.is_publishing() { Policy::Publish } else { Policy::Requests }
     }
 
     fn is(&self, method: &Method, path: &str) -> bool {

@@ -29,7 +29,7 @@ pub use self::note::Note;
 pub use self::rules::{RULES, Rule, Sort};
 use crate::access::{Answering, Around, Entry, Next};
 use crate::auth::Granted;
-use crate::http::to_the_end;
+use crate::http::ToTheEnd;
 use crate::problem::ApiError;
 use crate::trace::RequestTrace;
 use crate::{clock, names};
@@ -44,13 +44,15 @@ const UNAUDITED: &str = "it could not be recorded that this is done, so it is no
 #[derive(Debug, Clone)]
 pub struct Audit {
     service: &'static str,
-    outcomes: Publisher,
+    records: Publisher,
+    to_the_end: ToTheEnd,
 }
 
 impl Audit {
-    /// Records of `service`, by a name that a subject may hold.
-    pub fn new(bus: &Bus, service: &'static str) -> Self {
-        Self { service, outcomes: bus.publisher(StreamName::Outcomes) }
+    /// Records of `service`, by a name that a subject may hold. What is recorded is done with `to_the_end`, which is the
+    /// process's ([`Context::to_the_end`](crate::Context::to_the_end)).
+    pub fn new(bus: &Bus, service: &'static str, to_the_end: &ToTheEnd) -> Self {
+        Self { service, records: bus.publisher(StreamName::Audit), to_the_end: to_the_end.clone() }
     }
 
     /// Puts one record on the bus. A repeat is recorded once.
@@ -60,7 +62,7 @@ impl Audit {
     pub async fn record(&self, record: &Audited) -> Result<(), PublishError> {
         let payload = serde_json::to_vec(record).expect("texts, numbers and names always serialise");
         let message = Outgoing::new(subject::audited(self.service), payload.into()).id(&format!("audit.{}", record.id));
-        self.outcomes.publish(message).await.map(drop)
+        self.records.publish(message).await.map(drop)
     }
 
     async fn read(&self, act: Act, request: Request, next: Next) -> Response {
@@ -104,13 +106,14 @@ impl Around for Audit {
                 Ok(known) => known,
                 Err(error) => return error.into_response(),
             };
-            to_the_end(async move {
+            let to_the_end = self.to_the_end.clone();
+            let work = |request| async move {
                 match rule.sort {
                     Sort::Reads => self.read(act, request, next).await,
                     Sort::Changes => self.change(act, request, next).await,
                 }
-            })
-            .await
+            };
+            to_the_end.answer(request, work).await
         })
     }
 }

@@ -22,6 +22,7 @@
 mod api_key;
 mod authorization;
 mod bearer;
+mod config;
 mod ecg;
 mod guards;
 mod open_dental;
@@ -29,21 +30,12 @@ mod operator;
 mod principal;
 pub mod token;
 
-use serde::Deserialize;
-
 pub use self::api_key::API_KEY;
 pub(crate) use self::bearer::{ACCESS_TOKEN, in_query};
-pub use self::ecg::{EcgCaller, EcgRole};
+pub use self::config::{AuthConfig, EcgIssuerConfig};
+pub use self::ecg::{AtOrganization, EcgCaller, EcgRole};
 pub use self::guards::Guards;
 pub(crate) use self::guards::{Credential, Granted};
-pub use self::open_dental::{KeyPair, KeyPairs, OpenDentalPermission};
+pub use self::open_dental::{KeyPair, KeyPairs};
 pub use self::principal::{Actor, AtSite, Principal, TokenActor};
-use self::token::IssuerConfig;
-
-/// Whose tokens are taken besides API keys.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuthConfig {
-    /// The issuers. None by default: then every token is refused.
-    pub issuers: Vec<IssuerConfig>,
-}
+pub use slipstream_core::config::OpenDentalPermission;

@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use ::config::{Config, ConfigError as SourceError, File, FileFormat, Source, Value, ValueKind};
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 pub mod duration;
 mod secret;
@@ -26,14 +28,22 @@ const SEPARATOR: &str = "__";
 /// Why the settings cannot be used. Tells the place, and never a secret's value.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file cannot be read or is not TOML.
+    /// The file cannot be read.
     #[error("cannot read the config file {}", path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// Why not.
         #[source]
-        source: SourceError,
+        source: std::io::Error,
+    },
+    /// The file is not TOML. Says where, and not what stands there: that may be a secret.
+    #[error("the config file {} is not TOML{place}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        place: Place,
     },
     /// A variable's value is not UTF-8, or begins like a TOML list or table and is none.
     #[error("the value of {name} {problem}")]
@@ -51,6 +61,34 @@ pub enum ConfigError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+/// Where a TOML file is wrong, as far as that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(Option<(usize, usize)>);
+
+impl Place {
+    /// The line and the column of an error of the parser, which gives them in its first line alone; what follows repeats the
+    /// file's own text.
+    fn of(error: &SourceError) -> Self {
+        let text = error.to_string();
+        let place = text.lines().next().and_then(|line| {
+            let (_, place) = line.split_once("parse error at line ")?;
+            let (line, column) = place.split_once(", column ")?;
+            let digits = column.split(|character: char| !character.is_ascii_digit()).next()?;
+            Some((line.parse().ok()?, digits.parse().ok()?))
+        });
+        Self(place)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((line, column)) => write!(f, ": line {line}, column {column}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Reads the settings of a service from `file`, if there is one, and from the environment.
@@ -72,9 +110,11 @@ pub fn load_from<T: DeserializeOwned>(
     let variables = Variables::read(environment)?;
     let mut builder = Config::builder();
     if let Some(path) = file {
-        let source = File::from(path).format(FileFormat::Toml).required(true);
-        // Read by itself first, so that its errors are told apart from those of the environment.
-        source.collect().map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map(Zeroizing::new);
+        let text = text.map_err(|source| ConfigError::File { path: path.to_owned(), source })?;
+        let source = File::from_str(&text, FileFormat::Toml);
+        // Parsed by itself first, so that its errors are told apart from those of the environment.
+        source.collect().map_err(|error| ConfigError::Syntax { path: path.to_owned(), place: Place::of(&error) })?;
         builder = builder.add_source(source);
     }
     let setting = |path: &str, error: SourceError| variables.explain(path, file, &error);

@@ -9,9 +9,10 @@
 //! | connections, per address | [`serve`] |
 //! | time of a head, idle time | `activity`, watched by `connection` |
 //! | bytes and fields of a head | hyper for HTTP/1.1 (431), [`App`] for both |
-//! | streams of one HTTP/2 connection; what h2 holds of a flood | hyper and h2, set by `connection` |
+//! | streams of one HTTP/2 connection, and their windows; what h2 holds of a flood | hyper and h2, set by `connection` |
 //! | how fast a flood of HTTP/2 frames may come | `frames` |
-//! | bytes, time and encoding of a body, all bodies in memory | [`read_body`] |
+//! | bytes, time and encoding of a body, all bodies in memory and those of one caller | [`read_body`] |
+//! | requests that go on when their sender has left | [`ToTheEnd`] |
 
 mod activity;
 mod app;
@@ -25,11 +26,11 @@ mod to_the_end;
 
 pub use app::App;
 pub(crate) use body::report_bodies;
-pub use body::{BODIES_BYTES_MAX, read_body};
+pub use body::{BODIES_BYTES_MAX, BODIES_BYTES_MAX_OF_ONE, BODIES_BYTES_MAX_OF_OPERATORS, read_body};
 pub use server::serve;
+pub use to_the_end::ToTheEnd;
 
 pub(crate) use app::panic_message;
-pub(crate) use to_the_end::to_the_end;
 
 /// Bytes of a request's head. Beyond: 431.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;

@@ -9,13 +9,15 @@
 //! | --- | --- |
 //! | not there yet | 409 `idempotency-in-progress`; after the lease the first one is taken for dead, and the repeat is done |
 //! | 2xx, 4xx | the same, for 24 h |
-//! | 408, 429, 5xx | it is done anew: the first one was not done, or nobody knows |
+//! | 408, 429, 5xx | it is done anew, under the same [`NewId`]: the first one was not done, or nobody knows |
 //! | one that holds a secret (2xx with `no-store`: an account's keys, a signing key) | 409: it was done, and its secret is kept nowhere |
 //! | one of more than 64 KiB | 409: it was done |
 //!
-//! A crash between doing and keeping the answer lets a repeat after the lease be done a second time, as without a key.
+//! A crash between doing and keeping the answer lets a repeat after the lease be done a second time. What makes something
+//! takes its id from [`NewId`], which is the same then: so it makes no second one.
 
 mod answer;
+mod new_id;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,17 +27,18 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, Method, StatusCode};
 use slipstream_core::idempotency::{Claim, Claimed, Fingerprint, Kept, Key, Keys, NotAKey, Scope};
-use slipstream_core::limits::BODY_BYTES_MAX;
+use slipstream_core::limits::MANAGEMENT_BODY_BYTES_MAX;
 use slipstream_core::problem::{Problem, ProblemKind};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use self::answer::{kept, replayed};
+pub use self::new_id::NewId;
 use crate::access::{Access, Answering, Around, Entry, Next};
 use crate::auth::Granted;
 use crate::clock;
 use crate::config::HttpConfig;
-use crate::http::{read_body, to_the_end};
+use crate::http::{ToTheEnd, read_body};
 use crate::problem::{ApiError, Renderer};
 use crate::trace::{self, RequestTrace};
 
@@ -57,13 +60,15 @@ pub struct Idempotency<K> {
     keys: K,
     renderer: Renderer,
     body_timeout: Duration,
+    to_the_end: ToTheEnd,
 }
 
 impl<K: Keys + std::fmt::Debug> Idempotency<K> {
-    /// Keys that are kept by `keys`.
-    pub fn new(keys: K, config: &HttpConfig) -> Self {
+    /// Keys that are kept by `keys`. What has a key is done with `to_the_end`, which is the process's
+    /// ([`Context::to_the_end`](crate::Context::to_the_end)).
+    pub fn new(keys: K, config: &HttpConfig, to_the_end: &ToTheEnd) -> Self {
         let renderer = Renderer::new(&config.problem_base_url);
-        Self { keys, renderer, body_timeout: config.body_timeout }
+        Self { keys, renderer, body_timeout: config.body_timeout, to_the_end: to_the_end.clone() }
     }
 
     async fn with_key(self: Arc<Self>, key: Key, request: Request, next: Next) -> Result<Response, ApiError> {
@@ -72,7 +77,7 @@ impl<K: Keys + std::fmt::Debug> Idempotency<K> {
             ApiError::internal(anyhow::anyhow!("nobody is known to do {} {}", parts.method, parts.uri.path()))
         })?;
         let scope = Scope::new(&granted.principal.actor().to_string(), parts.method.as_str(), parts.uri.path(), &key);
-        let body = read_body(&parts.headers, body, BODY_BYTES_MAX, self.body_timeout).await?;
+        let body = read_body(&parts, body, MANAGEMENT_BODY_BYTES_MAX, self.body_timeout).await?;
         let now = clock::now();
         let claim = Claim {
             scope,
@@ -83,13 +88,18 @@ impl<K: Keys + std::fmt::Debug> Idempotency<K> {
             expires_at: now.after(KEPT_FOR),
         };
         let request = Request::from_parts(parts, Body::from(body));
-        Ok(to_the_end(async move { self.once(claim, request, next).await.unwrap_or_else(ApiError::into_response) })
-            .await)
+        let to_the_end = self.to_the_end.clone();
+        let work =
+            |request| async move { self.once(claim, request, next).await.unwrap_or_else(ApiError::into_response) };
+        Ok(to_the_end.answer(request, work).await)
     }
 
-    async fn once(&self, claim: Claim, request: Request, next: Next) -> Result<Response, ApiError> {
+    async fn once(&self, claim: Claim, mut request: Request, next: Next) -> Result<Response, ApiError> {
         match within(self.keys.claim(&claim)).await.map_err(|error| ApiError::unavailable(NO_KEYS, error))? {
-            Claimed::First => Ok(self.first(&claim, request, next).await),
+            Claimed::First(id) => {
+                request.extensions_mut().insert(NewId::of_key(id));
+                Ok(self.first(&claim, request, next).await)
+            }
             Claimed::Finished(Kept::Answer(answer)) => Ok(replayed(answer)),
             Claimed::Finished(Kept::Status(status)) => Err(not_kept(status).into()),
             Claimed::Running => Err(in_progress().into()),
@@ -137,9 +147,8 @@ impl<K: Keys + std::fmt::Debug> Around for Idempotency<K> {
 
 /// Whether requests to a route may have a key.
 pub(crate) fn takes_key(entry: &Entry) -> bool {
-    // An event's own identity tells its repeats (SPEC 2.3); who has no credential has no keys.
-    let is_publishing = entry.path == "/sites/{site}/events";
-    entry.method == Method::POST && !is_publishing && !matches!(entry.access, Access::Public | Access::Probe)
+    // Who has no credential has no keys.
+    entry.method == Method::POST && !entry.is_publishing() && !matches!(entry.access, Access::Public | Access::Probe)
 }
 
 const NO_KEYS: &str = "the database did not answer in time; nothing was done";

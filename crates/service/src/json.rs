@@ -1,5 +1,5 @@
-//! Reading a JSON body strictly: UTF-8, no member twice, bounded depth, and every refusal names the place (SPEC 2.1,
-//! 2.2; THREATS 7).
+//! Reading a JSON body strictly: UTF-8, no member twice, bounded depth and a bounded number of values, and every refusal
+//! names the place (SPEC 2.1, 2.2; THREATS 7).
 //!
 //! Members that a type does not know are ignored, unless it denies them (`deny_unknown_fields`): then they are refused
 //! by name. A refusal never repeats a value that was sent: bodies hold secrets.
@@ -14,7 +14,7 @@ use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAcc
 use serde_json::{Map, Number, Value};
 use serde_path_to_error::Segment;
 use slipstream_core::event::is_json_content_type;
-use slipstream_core::limits::JSON_DEPTH_MAX;
+use slipstream_core::limits::{JSON_DEPTH_MAX, JSON_VALUES_MAX};
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 
 /// Refuses a `Content-Type` that is not JSON, by name or by its suffix `+json`, in UTF-8.
@@ -103,10 +103,10 @@ fn explain(error: &str, pointer: &mut String) -> String {
 
 /// The body as a value.
 fn parse(body: &[u8]) -> Result<Value, Problem> {
-    let mut path = Vec::new();
+    let (mut path, mut left) = (Vec::new(), JSON_VALUES_MAX);
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let read =
-        Strict { path: &mut path }.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    let strict = Strict { path: &mut path, left: &mut left };
+    let read = strict.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
     read.map_err(|error| {
         if error.is_data() {
             let mut pointer = String::from("#");
@@ -124,11 +124,13 @@ fn parse(body: &[u8]) -> Result<Value, Problem> {
 /// Reads any value, keeping the path to where it stands; an error leaves the path where it arose.
 struct Strict<'a> {
     path: &'a mut Vec<String>,
+    /// How many values there may still be.
+    left: &'a mut usize,
 }
 
 impl Strict<'_> {
     fn inside(&mut self) -> Strict<'_> {
-        Strict { path: self.path }
+        Strict { path: self.path, left: self.left }
     }
 
     fn check_depth<E: serde::de::Error>(&self) -> Result<(), E> {
@@ -143,6 +145,10 @@ impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let Some(left) = self.left.checked_sub(1) else {
+            return Err(D::Error::custom(format_args!("is one value too many: a body has at most {JSON_VALUES_MAX}")));
+        };
+        *self.left = left;
         deserializer.deserialize_any(self)
     }
 }
@@ -322,6 +328,20 @@ mod tests {
         assert!(read::<Body>(nested(JSON_DEPTH_MAX).as_bytes()).is_ok());
         assert!(refusal(&nested(JSON_DEPTH_MAX + 1)).1.contains("nested deeper than 64"));
         assert!(read::<Body>(nested(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn values_have_a_limit_that_can_be_reached() {
+        // Besides these: the object, the name, and the list.
+        let list = |count: usize| format!(r#"{{"Name":"a","X":[{}0]}}"#, r#"{"":0},"#.repeat((count - 4) / 2));
+        assert!(read::<Body>(list(JSON_VALUES_MAX).as_bytes()).is_ok());
+        let (pointer, detail) = refusal(&list(JSON_VALUES_MAX + 2));
+        assert!(pointer.starts_with("#/X/") && detail == "is one value too many: a body has at most 10000", "{detail}");
+        // Of any shape, and counted over the whole body.
+        let flat = format!(r#"{{"Name":"a","X":[{}0]}}"#, "0,".repeat(JSON_VALUES_MAX));
+        assert!(refusal(&flat).1.starts_with("is one value too many"));
+        let names: Vec<_> = (0..JSON_VALUES_MAX).map(|number| format!(r#""{number}":[]"#)).collect();
+        assert!(refusal(&format!("{{{}}}", names.join(","))).1.starts_with("is one value too many"));
     }
 
     #[test]

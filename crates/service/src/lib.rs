@@ -28,6 +28,7 @@
 pub mod access;
 pub mod audit;
 pub mod auth;
+mod budget;
 pub mod bus_check;
 pub mod clock;
 pub mod config;
@@ -50,7 +51,6 @@ pub mod vault;
 
 pub use bus_check::watch_bus;
 pub use directory::Directory;
-pub use http::serve;
 pub use lifecycle::{Context, run};
 pub use problem::ApiError;
 pub use program::main;

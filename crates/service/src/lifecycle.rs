@@ -4,8 +4,8 @@
 //!
 //! 1. `stop` is cancelled. Readiness turns to 503 at once; loops stop taking new work. Requests are still answered,
 //!    for [`HttpConfig::drain_min`] also on new connections, so whatever handlers lean on must go on working.
-//! 2. The listeners are closed and requests in flight are finished. Then `drained` is cancelled: nobody will ask any
-//!    more, and what handlers lean on may end too.
+//! 2. The listeners are closed and requests in flight are finished, those too whose senders have gone. Then `drained` is
+//!    cancelled: nobody will ask any more, and what handlers lean on may end too.
 //! 3. All tasks are waited for, until [`HttpConfig::drain_max`] after the stop.
 
 use std::panic::AssertUnwindSafe;
@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::access::Routers;
 use crate::config::HttpConfig;
 use crate::health::Health;
+use crate::http::ToTheEnd;
 use crate::openapi::Documents;
 use crate::quota::Quotas;
 use crate::{http, metrics, openapi};
@@ -43,6 +44,8 @@ pub struct Context {
     pub health: Health,
     /// What everybody with a quota may still do in this process.
     pub quotas: Quotas,
+    /// Requests that are finished even if nobody waits for them. [`Context::drained`] comes after the last of them.
+    pub to_the_end: ToTheEnd,
     failure: Arc<Mutex<Option<anyhow::Error>>>,
     documents: Arc<Mutex<Documents>>,
 }
@@ -63,6 +66,7 @@ impl Context {
             drained: CancellationToken::new(),
             tasks: TaskTracker::new(),
             quotas: Quotas::default(),
+            to_the_end: ToTheEnd::default(),
             failure: Arc::default(),
             documents: Arc::default(),
         }
@@ -133,12 +137,13 @@ impl Context {
         let documents = std::mem::take(&mut *self.documents.lock().unwrap_or_else(PoisonError::into_inner));
         let described = openapi::routes(documents).context("an operation is described that is none")?;
         let routers = routers.merge(self.health.routes()).merge(described);
+        let (for_everybody, for_operators) = routers.into_parts();
         let public = async {
             if let Some(listener) = public {
-                http::serve(listener, routers.public, config, self.stop.clone()).await;
+                http::serve(listener, for_everybody, config, self.stop.clone()).await;
             }
         };
-        tokio::join!(public, http::serve(operator, routers.operator, config, self.stop.clone()));
+        tokio::join!(public, http::serve(operator, for_operators, config, self.stop.clone()));
         self.finish(config).await
     }
 
@@ -147,6 +152,7 @@ impl Context {
         // Everything a start may have left behind ends too, when it failed before anything was served.
         self.stop.cancel();
         let deadline = Instant::now() + config.drain_max.saturating_sub(config.drain_min);
+        self.to_the_end.finish(deadline).await;
         self.drained.cancel();
         self.tasks.close();
         if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
@@ -259,8 +265,9 @@ mod tests {
 
     /// The routes of a service with one for everybody.
     fn routers() -> Routers {
-        let public = axum::Router::new().route("/", axum::routing::get(async || "hello"));
-        Routers { public, ..Routers::default() }
+        let routes = Routes::new(&Guards::none());
+        let routes = routes.add(Method::GET, "/webhooks/keys/{subscription}", async || "public");
+        routes.with_state(()).expect("the access table has it, for everybody")
     }
 
     #[tokio::test]
@@ -293,6 +300,27 @@ mod tests {
         let (nothing, something) = (Routers::default(), routers());
         assert_eq!(Listeners::bind_for(&nothing, &config()).await.unwrap().public_address(), None);
         assert!(Listeners::bind_for(&something, &config()).await.unwrap().public_address().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_handlers_lean_on_ends_after_requests_that_nobody_waits_for() {
+        let ctx = Context::new();
+        let (stop, drained) = (ctx.stop.clone(), ctx.drained.clone());
+        let (told, tell) = tokio::sync::oneshot::channel();
+        let request = axum::extract::Request::new(axum::body::Body::empty());
+        let asked = ctx.to_the_end.answer(request, |_| async move {
+            stop.cancelled().await;
+            // Longer than everything else takes to end.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            let _ = told.send(drained.is_cancelled());
+            axum::response::Response::default()
+        });
+        assert!(asked.now_or_never().is_none(), "its sender hangs up");
+        let listeners = Listeners::bind(&config()).await.unwrap();
+        ctx.stop.cancel();
+        ctx.serve(listeners, Routers::default(), &config()).await.unwrap();
+        assert!(ctx.drained.is_cancelled());
+        assert_eq!(tell.await, Ok(false), "it was finished, and before that");
     }
 
     #[tokio::test]

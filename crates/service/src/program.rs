@@ -23,11 +23,14 @@ struct Arguments {
     config: Option<PathBuf>,
 }
 
+/// A command at work.
+type Done = Pin<Box<dyn Future<Output = anyhow::Result<()>>>>;
+
 /// Something else that a program does with its settings, when it is named on the command line.
 pub struct Command<C> {
     name: &'static str,
     about: &'static str,
-    run: Box<dyn FnOnce(C) -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>>>,
+    run: Box<dyn FnOnce(C) -> Done>,
 }
 
 impl<C> Command<C> {

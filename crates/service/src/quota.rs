@@ -2,11 +2,13 @@
 //!
 //! A bucket holds `burst_capacity` tokens at most and gets `tokens_per_second` of them back. Publishing takes a token
 //! per event from the bucket `publish`; every other request takes one from the bucket `requests`, which is as large,
-//! so that managing webhooks does not eat what was meant for events. An actor without a quota has no bucket.
+//! so that managing webhooks does not eat what was meant for events. An account has its own quota, the holder of tokens its
+//! issuer's, and whoever has none the deployment's (`auth.quota`); an actor without any has no bucket.
 //!
 //! What is taken when:
 //!
-//! * Before a body is read, one token: whoever is over quota costs us a head and no more.
+//! * As soon as it is known who asks, one token: whoever is over quota costs us a head and no more. What the guard refuses
+//!   then (403, 404, a malformed slug) has cost it.
 //! * When the events of a batch are counted, the rest: one token per event after the first. A batch of more events than
 //!   the bucket holds could never pass and is 413.
 //! * Nothing is given back. A request that is refused for what is in it (400, 413, 429 of a batch) has cost its one

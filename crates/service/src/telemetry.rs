@@ -22,9 +22,10 @@ use crate::config::{LogFormat, TelemetryConfig};
 use crate::names;
 
 /// Libraries whose own events are noise, and, for those below the exporter, would make it trace itself
-/// (DEPENDENCIES 5.5). Stronger than the configured filter's general level, weaker than what it says of them.
-const QUIET: [&str; 6] =
-    ["opentelemetry=warn", "hyper=warn", "hyper_util=warn", "h2=warn", "reqwest=warn", "sqlx=warn"];
+/// (DEPENDENCIES 5.5); and the broker's client, which writes answers into its own, and so what is in events. Stronger
+/// than the configured filter's general level, weaker than what it says of them.
+const QUIET: [&str; 7] =
+    ["async_nats=info", "opentelemetry=warn", "hyper=warn", "hyper_util=warn", "h2=warn", "reqwest=warn", "sqlx=warn"];
 
 /// Ends the export of traces in order. Keep it until the process ends.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use slipstream_bus::{Bus, BusConfig, ConfigBucket};
-use slipstream_core::config::Record;
-use slipstream_core::ids::SubscriptionId;
+use slipstream_core::config::{KeyHash, OpenDentalKey, OpenDentalPermission, Record};
+use slipstream_core::ids::{OpenDentalKeyId, SubscriptionId};
 use slipstream_core::lane::Visibility;
 use slipstream_core::matching::Candidate;
 use slipstream_service::directory::Snapshot;
@@ -112,6 +112,71 @@ async fn a_restarted_broker_is_followed_again_and_nothing_is_forgotten_meanwhile
     .await;
 }
 
+#[tokio::test]
+async fn an_account_whose_record_cannot_be_read_any_more_is_forgotten() {
+    let server = NatsServer::start().await;
+    let (bus, bucket) = connect(&server).await;
+    let [spoilt, other] = [builders::account(), builders::account()].map(|account| account.account);
+    for record in [Record::Account(spoilt.clone()), Record::Account(other.clone()), Record::Site(builders::site(SITE))]
+    {
+        bucket.put(&record).await.unwrap();
+    }
+    let directory = Directory::watch(&bus, &Context::new()).await.unwrap();
+    assert!(directory.load().account(spoilt.id).is_some());
+    let mut changed = directory.changed();
+    let client = server.client().await;
+    // The site first: by the time that the account is gone, it would be too.
+    for key in [Record::Site(builders::site(SITE)).key(), Record::Account(spoilt.clone()).key()] {
+        client.publish(format!("$KV.config.{key}"), "{\"account\":{\"is\":\"spoilt\"}}".into()).await.unwrap();
+    }
+    client.flush().await.unwrap();
+    let gone = changed.wait_for(|_| directory.load().account(spoilt.id).is_none());
+    tokio::time::timeout(LIMIT, gone).await.unwrap().unwrap();
+    assert!(directory.load().account(other.id).is_some());
+    assert!(directory.load().site(&builders::slug(SITE)).is_some(), "what lets nobody in is better known than not");
+    bucket.put(&Record::Account(spoilt.clone())).await.unwrap();
+    let back = changed.wait_for(|_| directory.load().account(spoilt.id).is_some());
+    tokio::time::timeout(LIMIT, back).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_known_is_believed_over_a_restart_of_the_broker_and_not_for_ever() {
+    let mut server = NatsServer::start().await;
+    let (bus, bucket) = connect(&server).await;
+    bucket.put(&Record::Site(builders::site(SITE))).await.unwrap();
+    let ctx = Context::new();
+    let directory = Directory::watch(&bus, &ctx).await.unwrap();
+    let lost = Instant::now();
+    server.kill9();
+    eventually(LIMIT, async || {
+        let is_stale = directory.is_stale();
+        assert!(!is_stale || lost.elapsed() >= Duration::from_secs(5), "after {:?}", lost.elapsed());
+        is_stale
+    })
+    .await;
+    assert!(directory.load().site(&builders::slug(SITE)).is_some(), "deliveries go on with what was known");
+    server.restart().await;
+    let back = Instant::now();
+    eventually(LIMIT, async || !directory.is_stale()).await;
+    assert!(back.elapsed() < Duration::from_secs(3), "{:?} after the broker was back", back.elapsed());
+    assert!(ctx.health.is_ready());
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_answer_is_not_believed_either() {
+    let mut server = NatsServer::start().await;
+    let (bus, _) = connect(&server).await;
+    let ctx = Context::new();
+    let directory = Directory::watch(&bus, &ctx).await.unwrap();
+    server.pause();
+    eventually(LIMIT, async || directory.is_stale()).await;
+    assert!(bus.is_connected(), "nobody has hung up");
+    assert!(!ctx.health.is_ready());
+    server.resume();
+    eventually(LIMIT, async || !directory.is_stale()).await;
+    assert!(ctx.health.is_ready());
+}
+
 #[test]
 fn ten_thousand_subscriptions_are_indexed_fast() {
     let account = builders::account().account.id;
@@ -125,4 +190,28 @@ fn ten_thousand_subscriptions_are_indexed_fast() {
     assert_eq!(snapshot.subscriptions().len(), 10_000);
     // Tens of milliseconds even in a debug build; the bound only catches something quadratic.
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_key_pair_that_is_removed_opens_nothing_any_more() {
+    let server = NatsServer::start().await;
+    let (bus, bucket) = connect(&server).await;
+    let key = Record::OpenDentalKey(OpenDentalKey {
+        id: OpenDentalKeyId(uuid::Uuid::from_u128(7)),
+        developer: KeyHash::of("dev"),
+        customer: KeyHash::of("cust"),
+        practice: "mill-lane".into(),
+        permissions: vec![OpenDentalPermission::Subscriptions],
+        revision: 1,
+    });
+    bucket.put(&key).await.unwrap();
+    let ctx = Context::new();
+    let directory = Directory::watch(&bus, &ctx).await.unwrap();
+    assert_eq!(directory.load().key_pairs().len(), 1);
+    let mut changed = directory.changed();
+    bucket.delete(&key.key()).await.unwrap();
+    let is_gone = changed.wait_for(|_| directory.load().key_pairs().is_empty());
+    tokio::time::timeout(Duration::from_secs(5), is_gone).await.unwrap().unwrap();
+    ctx.stop.cancel();
+    ctx.drained.cancel();
 }

@@ -14,7 +14,7 @@ use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
 
-pub use self::verify::{Chain, verify};
+pub use self::verify::{Chain, Link, NotALink, Verification, verify};
 use crate::entity::Row;
 use crate::error::StoreError;
 use crate::page::Page;

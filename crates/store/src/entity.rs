@@ -5,6 +5,7 @@ pub(crate) mod data_key;
 pub(crate) mod handshake;
 pub(crate) mod organisation;
 pub(crate) mod outbox;
+pub(crate) mod outbox_audited;
 pub(crate) mod site;
 pub(crate) mod subscription;
 pub(crate) mod unanswered;

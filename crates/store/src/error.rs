@@ -11,6 +11,9 @@ pub enum StoreError {
     /// The URL is of neither backend.
     #[error("the database URL must begin with sqlite: or postgres:")]
     UnknownBackend,
+    /// The URL cannot be read. It is not told, nor what is wrong with it: it may hold a password.
+    #[error("the database URL is malformed")]
+    BadUrl,
     /// The database did not answer in time, or another writer was in the way. A repeat may succeed.
     #[error("the database did not answer")]
     Unavailable(#[source] DbErr),

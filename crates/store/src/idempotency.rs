@@ -4,21 +4,32 @@
 use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement, Value};
 use slipstream_core::idempotency::{Answer, Claim, Claimed, Kept, Keys};
 use slipstream_core::timestamp::Timestamp;
+use uuid::Uuid;
 
 use crate::entity::{Row, to_json};
 use crate::error::StoreError;
 use crate::store::Store;
 
 /// A key whose time is over is as good as none. So is one whose request is not finished when its lease is over, for the same
-/// request; for another one it is still taken.
-const CLAIM: &str = "INSERT INTO idempotency_keys (scope, fingerprint, token, lease_until_ms, expires_ms) \
-                     VALUES ($1, $2, $3, $4, $5) ON CONFLICT (scope) DO UPDATE SET \
+/// request; for another one it is still taken. One that was given back (its lease ended at 0) is free for any. Only the same
+/// request keeps the id that it makes things under.
+const CLAIM: &str = "INSERT INTO idempotency_keys (scope, fingerprint, token, made_id, lease_until_ms, expires_ms) \
+                     VALUES ($1, $2, $3, $3, $4, $5) ON CONFLICT (scope) DO UPDATE SET \
                      fingerprint = excluded.fingerprint, token = excluded.token, \
+                     made_id = CASE WHEN idempotency_keys.expires_ms <= $6 \
+                     OR idempotency_keys.fingerprint <> excluded.fingerprint THEN excluded.made_id \
+                     ELSE COALESCE(idempotency_keys.made_id, excluded.made_id) END, \
                      lease_until_ms = excluded.lease_until_ms, expires_ms = excluded.expires_ms, \
                      status = NULL, headers = NULL, body = NULL \
                      WHERE idempotency_keys.expires_ms <= $6 OR (idempotency_keys.status IS NULL \
                      AND idempotency_keys.lease_until_ms <= $6 \
-                     AND idempotency_keys.fingerprint = excluded.fingerprint)";
+                     AND (idempotency_keys.fingerprint = excluded.fingerprint OR idempotency_keys.lease_until_ms = 0)) \
+                     RETURNING made_id";
+
+#[derive(FromQueryResult)]
+struct ClaimedRow {
+    made_id: Uuid,
+}
 
 #[derive(FromQueryResult)]
 struct KeyRow {
@@ -40,13 +51,16 @@ impl Keys for Store {
             millis(claim.expires_at),
             millis(claim.now),
         ];
-        if run(self, CLAIM, values).await? == 1 {
-            return Ok(Claimed::First);
+        let backend = self.connection().get_database_backend();
+        let statement = Statement::from_sql_and_values(backend, CLAIM, values);
+        // All there are, which is one: SQLite is done with a statement when there are no more rows.
+        let claimed = ClaimedRow::find_by_statement(statement).all(self.connection()).await?;
+        if let Some(row) = claimed.first() {
+            return Ok(Claimed::First(row.made_id));
         }
         let sql = "SELECT fingerprint, status, headers, body FROM idempotency_keys WHERE scope = $1";
-        let backend = self.connection().get_database_backend();
         let statement = Statement::from_sql_and_values(backend, sql, [text(claim.scope.as_str())]);
-        // Gone: given back between the two statements. Whoever comes again finds it free.
+        // Gone: forgotten between the two statements. Whoever comes again finds it free.
         let Some(row) = KeyRow::find_by_statement(statement).one(self.connection()).await? else {
             return Ok(Claimed::Running);
         };
@@ -78,7 +92,7 @@ impl Keys for Store {
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), StoreError> {
-        let sql = "DELETE FROM idempotency_keys WHERE scope = $1 AND token = $2 AND status IS NULL";
+        let sql = "UPDATE idempotency_keys SET lease_until_ms = 0 WHERE scope = $1 AND token = $2 AND status IS NULL";
         run(self, sql, [text(claim.scope.as_str()), Value::Uuid(Some(claim.token))]).await.map(drop)
     }
 

@@ -11,6 +11,9 @@ mod m0006_failing;
 mod m0007_data_keys;
 mod m0008_audit;
 mod m0009_counting;
+mod m0010_deleted_accounts;
+mod m0011_waiting_by_type;
+mod m0012_made_ids;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -29,6 +32,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_data_keys::Migration),
             Box::new(m0008_audit::Migration),
             Box::new(m0009_counting::Migration),
+            Box::new(m0010_deleted_accounts::Migration),
+            Box::new(m0011_waiting_by_type::Migration),
+            Box::new(m0012_made_ids::Migration),
         ]
     }
 }

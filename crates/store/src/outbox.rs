@@ -4,6 +4,8 @@
 //! Publishing one twice is harmless, since its key is the same; it is removed once it is published. How many there can
 //! be is bounded by how many changes are made while the bus refuses events.
 
+pub mod audited;
+
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _};
 use sea_orm::{QueryFilter as _, QueryOrder as _, QuerySelect as _};

@@ -82,6 +82,8 @@ pub async fn lift(connection: &impl ConnectionTrait, record: &Record, revision: 
             use subscription::{Column, Entity};
             lift::<Entity>(connection, (Column::Id, it.id.to_string()), Column::Revision, revision).await
         }
+        // Has no row; see `slipstream_core::config::OpenDentalKey`.
+        Record::OpenDentalKey(_) => Ok(()),
         Record::DataKey(it) => {
             use data_key::{Column, Entity};
             lift::<Entity>(connection, (Column::Id, it.id.to_string()), Column::Revision, revision).await

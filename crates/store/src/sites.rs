@@ -1,7 +1,8 @@
 //! Sites: the tenants of the Slipstream surface.
 
+use sea_orm::sea_query::LockType;
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
-use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait as _};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QuerySelect as _};
 use slipstream_core::config::{Product, Site};
 use slipstream_core::slug::Slug;
 
@@ -26,6 +27,15 @@ pub struct SiteDetails {
 /// The site called `slug`, if there is one.
 pub async fn get(connection: &impl ConnectionTrait, slug: &Slug) -> Result<Option<Site>, StoreError> {
     Entity::find_by_id(slug.as_str()).one(connection).await?.map(Site::try_from).transpose()
+}
+
+/// Waits until nobody else has locked the site so, and keeps it locked until this transaction ends: for who counts what it has.
+/// Nobody else is kept waiting. A site that is not there is not locked.
+///
+/// On SQLite the transaction itself is the lock ([`crate::Store::begin`]).
+pub async fn lock(transaction: &DatabaseTransaction, slug: &Slug) -> Result<(), StoreError> {
+    Entity::find_by_id(slug.as_str()).lock(LockType::NoKeyUpdate).one(transaction).await?;
+    Ok(())
 }
 
 /// Every site.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sea_orm::sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sea_orm::sqlx::postgres::PgConnectOptions;
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sea_orm::{
     ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DatabaseTransaction, DbBackend,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
@@ -49,12 +50,23 @@ impl Store {
     /// cut), foreign keys, and waits up to 5 s for another writer.
     ///
     /// # Errors
-    /// [`StoreError::UnknownBackend`] unless the URL is of SQLite or PostgreSQL; [`StoreError::Unavailable`] when the
+    /// [`StoreError::UnknownBackend`] unless the URL is of SQLite or PostgreSQL, [`StoreError::BadUrl`] when it is malformed;
+    /// [`StoreError::Unavailable`] when the
     /// database does not answer.
     pub async fn connect(config: &DatabaseConfig) -> Result<Self, StoreError> {
         let known = ["sqlite:", "postgres:", "postgresql:"];
         if !known.iter().any(|scheme| config.url.expose().starts_with(scheme)) {
             return Err(StoreError::UnknownBackend);
+        }
+        // Looked at here, since an error of the driver would repeat it whole.
+        let (url, is_sqlite) = (config.url.expose(), config.url.expose().starts_with("sqlite:"));
+        let is_good = if is_sqlite {
+            url.parse::<SqliteConnectOptions>().is_ok()
+        } else {
+            url.parse::<PgConnectOptions>().is_ok()
+        };
+        if !is_good {
+            return Err(StoreError::BadUrl);
         }
         let mut options = ConnectOptions::new(config.url.expose());
         options
@@ -136,8 +148,7 @@ mod tests {
             let error = Store::connect(&config).await.unwrap_err();
             let sources = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
             let told: Vec<_> = sources.map(|error| format!("{error} {error:?}")).collect();
-            // The driver repeats an option that it does not know; that is no password.
-            let told = told.join(": ").replace("\"canary\"", "");
+            let told = told.join(": ");
             assert!(!told.contains("canary"), "{told}");
         }
     }

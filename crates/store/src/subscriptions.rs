@@ -52,6 +52,15 @@ pub enum StateFilter {
     Degraded,
 }
 
+/// Which subscriptions. What is none restricts nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<StateFilter>,
+    /// Of this account, which may be a deleted one.
+    pub account: Option<AccountId>,
+}
+
 /// The subscription with this id, if there is one.
 pub async fn get(connection: &impl ConnectionTrait, id: SubscriptionId) -> Result<Option<Subscription>, StoreError> {
     Entity::find_by_id(id.to_string()).one(connection).await?.map(Subscription::try_from).transpose()
@@ -100,15 +109,25 @@ pub async fn was_disabled(connection: &impl ConnectionTrait, id: SubscriptionId)
     Ok(disabled.count(connection).await? > 0)
 }
 
+/// How many subscriptions a site has, over all features and accounts.
+pub async fn count_of_site(connection: &impl ConnectionTrait, site: &Slug) -> Result<u64, StoreError> {
+    Ok(Entity::find().filter(Column::Site.eq(site.as_str())).count(connection).await?)
+}
+
 /// Every subscription.
 pub async fn all(connection: &impl ConnectionTrait) -> Result<Vec<Subscription>, StoreError> {
     Entity::find().all(connection).await?.into_iter().map(Subscription::try_from).collect()
 }
 
-/// Subscriptions by id, `limit` of them, those after the id `after`, in `state` if one is given.
+/// How many subscriptions this account has, which may be a deleted one.
+pub async fn count_of(connection: &impl ConnectionTrait, account: AccountId) -> Result<u64, StoreError> {
+    Ok(Entity::find().filter(Column::Account.eq(account.to_string())).count(connection).await?)
+}
+
+/// Subscriptions by id, `limit` of them, those after the id `after` that `filter` lets through.
 pub async fn page(
     connection: &impl ConnectionTrait,
-    state: Option<StateFilter>,
+    filter: Filter,
     after: Option<SubscriptionId>,
     limit: usize,
 ) -> Result<Page<Subscription>, StoreError> {
@@ -116,7 +135,10 @@ pub async fn page(
     if let Some(after) = after {
         query = query.filter(Column::Id.gt(after.to_string()));
     }
-    if let Some(state) = state {
+    if let Some(account) = filter.account {
+        query = query.filter(Column::Account.eq(account.to_string()));
+    }
+    if let Some(state) = filter.state {
         let name = match state {
             StateFilter::Active | StateFilter::Degraded => ACTIVE,
             StateFilter::Pending => PENDING,

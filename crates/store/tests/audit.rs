@@ -4,7 +4,7 @@ use slipstream_core::contract::{Action, AuditOutcome, Audited, TargetKind};
 use slipstream_core::ids::AuditId;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::activity::{Batch, record};
-use slipstream_store::audit::{self, Chain, Filter};
+use slipstream_store::audit::{self, Chain, Filter, Link, Verification};
 use slipstream_store::{ConnectionTrait as _, DatabaseConfig, Store};
 use uuid::Uuid;
 
@@ -36,6 +36,7 @@ on_both_backends!(
     whatever_is_changed_all_the_same_is_found,
     the_oldest_records_may_go_and_the_rest_is_still_a_chain,
     a_long_chain_is_gone_through_in_steps,
+    what_was_noted_elsewhere_must_still_stand,
 );
 
 async fn open(url: String) -> Store {
@@ -124,7 +125,7 @@ async fn a_record_that_comes_again_is_kept_once(store: Store) {
     append(&store, vec![audited(2), audited(1)]).await;
     assert_eq!(numbers(&store, Filter::default()).await, [2, 1]);
     assert_eq!(verify(&store).await, before);
-    assert_eq!((before.intact, before.first, before.broken_at), (2, Some(1), None));
+    assert_eq!((before.intact, before.first, before.broken_at), (2, Some((1, at(1))), None));
 }
 
 async fn several_writers_make_one_chain(store: Store) {
@@ -141,7 +142,7 @@ async fn several_writers_make_one_chain(store: Store) {
         writer.await.unwrap();
     }
     let chain = verify(&store).await;
-    assert_eq!((chain.intact, chain.first, chain.broken_at), (40, Some(1), None));
+    assert_eq!((chain.intact, chain.first.map(|(number, _)| number), chain.broken_at), (40, Some(1), None));
     assert_eq!(numbers(&store, Filter::default()).await, (1..=40).rev().collect::<Vec<_>>());
 }
 
@@ -209,7 +210,7 @@ async fn the_oldest_records_may_go_and_the_rest_is_still_a_chain(store: Store) {
     let whole = verify(&store).await;
     store.connection().execute_unprepared("DELETE FROM audit WHERE number <= 2").await.unwrap();
     let rest = verify(&store).await;
-    assert_eq!(rest, Chain { intact: 2, first: Some(3), ..whole });
+    assert_eq!(rest, Chain { intact: 2, first: Some((3, at(3))), ..whole });
     append(&store, vec![audited(5)]).await;
     assert_eq!((verify(&store).await.intact, numbers(&store, Filter::default()).await), (3, vec![5, 4, 3]));
 }
@@ -222,4 +223,29 @@ async fn a_long_chain_is_gone_through_in_steps(store: Store) {
         let chain = verify(&store).await;
         assert_eq!((chain.intact, chain.broken_at), (u64::from(last), None));
     }
+}
+
+async fn what_was_noted_elsewhere_must_still_stand(store: Store) {
+    let from = async |link: Link| {
+        let mut verification = Verification::new(Some(link));
+        verification.step(store.connection()).await.unwrap();
+        assert!(verification.has_ended());
+        verification.chain()
+    };
+    append(&store, (1..=3).map(audited).collect()).await;
+    let noted = verify(&store).await.head.unwrap();
+    append(&store, (4..=5).map(audited).collect()).await;
+    let head = verify(&store).await.head;
+    let expected = Chain { intact: 2, first: Some((3, at(3))), broken_at: None, head };
+    assert_eq!(from(noted).await, expected);
+    // The whole chain made anew is whole, and not what was noted.
+    for other in [Link { hash: [7; 32], ..noted }, Link { number: 2, ..noted }, Link { number: 9, ..noted }] {
+        assert_eq!(from(other).await, Chain { broken_at: Some(other.number), ..Chain::default() });
+    }
+    // The newest are gone: nothing that is there shows it.
+    without_guards(&store, "DELETE FROM audit WHERE number >= 3").await;
+    assert_eq!(verify(&store).await.broken_at, None);
+    assert_eq!(from(noted).await.broken_at, Some(3));
+    without_guards(&store, "DELETE FROM audit").await;
+    assert_eq!((verify(&store).await, from(noted).await.broken_at), (Chain::default(), Some(3)));
 }

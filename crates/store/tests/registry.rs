@@ -15,10 +15,12 @@ use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
-use slipstream_store::accounts::KeySlot;
+use slipstream_store::accounts::{AccountDetails, KeySlot};
 use slipstream_store::sites::SiteDetails;
-use slipstream_store::subscriptions::{Owner, Seen, StateFilter};
-use slipstream_store::{DatabaseConfig, Store, StoreError, accounts, organisations, records, sites, subscriptions};
+use slipstream_store::subscriptions::{Filter, Owner, Seen, StateFilter};
+use slipstream_store::{
+    ConnectionTrait as _, DatabaseConfig, Store, StoreError, accounts, organisations, records, sites, subscriptions,
+};
 use slipstream_test_support::secrets;
 use uuid::Uuid;
 
@@ -51,6 +53,8 @@ on_both_backends!(
     an_account_that_is_there_is_not_made_again,
     rotating_one_key_leaves_the_other,
     a_quota_is_set_and_lifted,
+    an_account_is_changed_and_keeps_its_keys_and_quota,
+    a_deleted_account_is_gone_for_good_and_leaves_its_subscriptions,
     replacing_a_subscription_keeps_its_id_and_keys,
     creating_at_once_makes_one_subscription,
     a_subscription_made_anew_has_a_new_id,
@@ -75,6 +79,11 @@ fn later(millis: i64) -> Timestamp {
 /// Seen at this instant, by a dispatcher that does not say by which revision.
 fn seen(at: Timestamp) -> Seen {
     Seen { at, revision: None }
+}
+
+/// Subscriptions in this state, of whomever.
+fn in_state(state: StateFilter) -> Filter {
+    Filter { state: Some(state), ..Filter::default() }
 }
 
 async fn open(url: String) -> Store {
@@ -223,6 +232,69 @@ async fn a_quota_is_set_and_lifted(store: Store) {
     assert_eq!(accounts::get(connection, id).await.unwrap(), Some(lifted));
 }
 
+async fn an_account_is_changed_and_keeps_its_keys_and_quota(store: Store) {
+    let (connection, id) = (store.connection(), account(1).id);
+    let details = AccountDetails {
+        display_name: "Other".into(),
+        kind: AccountKind::Internal,
+        sites: SitesAllowed::All,
+        permissions: vec![Permission::WebhooksManage],
+    };
+    assert_eq!(accounts::change(connection, id, &details).await.unwrap(), None);
+    accounts::create(connection, &account(1)).await.unwrap();
+    let changed = accounts::change(connection, id, &details).await.unwrap().unwrap();
+    let AccountDetails { display_name, kind, sites, permissions } = details;
+    assert_eq!(changed, Account { display_name, kind, sites, permissions, revision: 2, ..account(1) });
+    assert_eq!(accounts::get(connection, id).await.unwrap(), Some(changed));
+}
+
+async fn a_deleted_account_is_gone_for_good_and_leaves_its_subscriptions(store: Store) {
+    with_tenants(&store, 2).await;
+    let (connection, id) = (store.connection(), account(1).id);
+    let [first, other] = [put(&store, &subscription(1)).await, put(&store, &subscription(2)).await];
+    assert!(!accounts::is_deleted(connection, id).await.unwrap());
+    // A repeat is no other.
+    for _ in 0..2 {
+        assert!(accounts::delete(connection, id, NOW).await.unwrap());
+    }
+    assert!(accounts::is_deleted(connection, id).await.unwrap());
+    assert!(!accounts::delete(connection, account(3).id, NOW).await.unwrap(), "there never was one");
+
+    assert_eq!(accounts::get(connection, id).await.unwrap(), None);
+    assert_eq!(accounts::all(connection).await.unwrap(), [account(2)]);
+    assert_eq!(accounts::page(connection, None, 9).await.unwrap().items, [account(2)]);
+    assert_eq!(records::get(connection, &format!("account.{id}")).await.unwrap(), None);
+    let records = records::all(connection).await.unwrap();
+    assert!(!records.iter().any(|record| record.key() == format!("account.{id}")), "{records:?}");
+    // Nothing brings it back.
+    let details = AccountDetails {
+        display_name: "Back".into(),
+        kind: AccountKind::External,
+        sites: SitesAllowed::All,
+        permissions: vec![Permission::EventsPublish],
+    };
+    assert_eq!(accounts::change(connection, id, &details).await.unwrap(), None);
+    assert_eq!(accounts::set_key(connection, id, KeySlot::Primary, &KeyHash::of("new")).await.unwrap(), None);
+    assert_eq!(accounts::set_quota(connection, id, None).await.unwrap(), None);
+    assert!(matches!(accounts::create(connection, &account(1)).await, Err(StoreError::Conflict(_))));
+    accounts::ensure(connection, &account(1)).await.unwrap();
+    assert_eq!(accounts::get(connection, id).await.unwrap(), None);
+    // A release that does not look whether it is deleted finds no key and no permission.
+    let none = "0".repeat(64);
+    let row = format!(
+        "UPDATE accounts SET revision = 3 WHERE permissions = '[]' AND revision = 2 \
+         AND primary_key = '{none}' AND secondary_key = '{none}'"
+    );
+    assert_eq!(connection.execute_unprepared(&row).await.unwrap().rows_affected(), 1);
+
+    assert_eq!(subscriptions::get(connection, first.id).await.unwrap(), Some(first.clone()));
+    assert_eq!(subscriptions::count_of(connection, id).await.unwrap(), 1);
+    let its = Filter { account: Some(id), ..Filter::default() };
+    assert_eq!(subscriptions::page(connection, its, None, 9).await.unwrap().items, [first]);
+    let others = Filter { account: Some(account(2).id), ..in_state(StateFilter::Active) };
+    assert_eq!(subscriptions::page(connection, others, None, 9).await.unwrap().items, [other]);
+}
+
 async fn replacing_a_subscription_keeps_its_id_and_keys(store: Store) {
     with_tenants(&store, 1).await;
     let first = put(&store, &subscription(1)).await;
@@ -274,16 +346,16 @@ async fn pages_hold_every_row_once(store: Store) {
 
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = subscriptions::page(store.connection(), None, after, 2).await.unwrap();
+        let page = subscriptions::page(store.connection(), Filter::default(), after, 2).await.unwrap();
         assert!(page.items.len() <= 2);
         seen.extend(page.items.iter().map(|it| it.id));
         let Some(next) = page.next else { break };
         after = Some(next.parse().unwrap());
     }
     assert_eq!(seen, ids);
-    let disabled = subscriptions::page(store.connection(), Some(StateFilter::Disabled), None, 100).await.unwrap();
+    let disabled = subscriptions::page(store.connection(), in_state(StateFilter::Disabled), None, 100).await.unwrap();
     assert_eq!(disabled.items.iter().map(|it| it.id).collect::<Vec<_>>(), [ids[1]]);
-    let active = subscriptions::page(store.connection(), Some(StateFilter::Active), None, 100).await.unwrap();
+    let active = subscriptions::page(store.connection(), in_state(StateFilter::Active), None, 100).await.unwrap();
     assert_eq!(active.items.len(), 4);
     let accounts = accounts::page(store.connection(), Some(account(2).id), 100).await.unwrap();
     assert_eq!((accounts.items.len(), accounts.next), (3, None));

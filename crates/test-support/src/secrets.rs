@@ -85,7 +85,8 @@ pub fn sealed(text: &str) -> SecretText {
 pub fn records(subscription: &Subscription) -> [Record; 2] {
     let tenant = subscription.tenant();
     let key = data_key(&tenant);
-    let sealed = subscription.clone().with_secrets(|secret, place| Ok::<_, OpenError>(secret.seal(&key, place, nonce())));
+    let sealed =
+        subscription.clone().with_secrets(|secret, place| Ok::<_, OpenError>(secret.seal(&key, place, nonce())));
     let sealed = sealed.expect("sealing cannot fail");
     [Record::DataKey(wrapped_key(&tenant)), Record::Subscription(Box::new(sealed))]
 }

@@ -46,7 +46,7 @@ use slipstream_service::list::Pairs;
 use slipstream_service::openapi::{NotFound, Paging, Times};
 use slipstream_store::Store;
 use slipstream_store::activity::{delivery, list};
-use utoipa::OpenApi;
+use utoipa::{IntoParams, OpenApi};
 use uuid::Uuid;
 
 use self::parameters::{DeliveriesFilter, ListParameters};
@@ -79,6 +79,16 @@ use crate::replay::Replayer;
     statistics::answer
 ))]
 pub(crate) struct Operations;
+
+/// What the path of a delivery names.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "documents take its fields' names and rules; `path_delivery_id` reads the path")]
+struct DeliveryInPath {
+    /// The delivery: its UUID, or its webhook id (`msg_…`).
+    #[param(example = "msg_018f2b1e000070008000000000000001")]
+    id: String,
+}
 
 /// The states a dead letter is in.
 const DEAD: [DeliveryState; 2] = [DeliveryState::Failed, DeliveryState::Exhausted];
@@ -157,7 +167,7 @@ async fn page(store: &Store, parameters: ListParameters) -> Result<Json<Delivery
     tag = "Deliveries",
     operation_id = "getDelivery",
     summary = "Get a delivery with all its attempts",
-    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
+    params(DeliveryInPath),
     responses((status = 200, description = "It.", body = DeliveryDetail), NotFound)
 )]
 async fn one_delivery(

@@ -18,13 +18,22 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// 503 when the database does not answer within 5 s or is away; 500 when it answers what it should not.
 pub(crate) async fn ask<T>(query: impl Future<Output = Result<T, StoreError>>) -> Result<T, ApiError> {
+    ask_or(query, "the search took too long; narrow it by time, site or state").await
+}
+
+/// As [`ask`]; `too_long` is what is told when the database does not answer within 5 s.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) async fn ask_or<T>(
+    query: impl Future<Output = Result<T, StoreError>>,
+    too_long: &'static str,
+) -> Result<T, ApiError> {
     match tokio::time::timeout(QUERY_TIMEOUT, query).await {
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) if error.is_transient() => Err(ApiError::unavailable("the database did not answer", error)),
         Ok(Err(error)) => Err(ApiError::internal(error)),
-        Err(elapsed) => {
-            Err(ApiError::unavailable("the search took too long; narrow it by time, site or state", elapsed))
-        }
+        Err(elapsed) => Err(ApiError::unavailable(too_long, elapsed)),
     }
 }
 

@@ -7,22 +7,22 @@ use slipstream_service::access::{Around, Routes};
 use slipstream_service::audit::Audit;
 use slipstream_service::auth::Guards;
 use slipstream_service::config::HttpConfig;
+use slipstream_service::http::ToTheEnd;
 use slipstream_service::idempotency::Idempotency;
-use slipstream_service::quota::Quotas;
 use slipstream_store::Store;
 
-/// Credentials, quotas, keys of idempotency, the audit. Cheap to clone.
+/// Credentials with their quotas, keys of idempotency, the audit. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Entrance {
     guards: Guards,
-    /// From the outermost to the innermost: a repeat of a request costs a token, and is no second act.
-    around: [Arc<dyn Around>; 3],
+    /// From the outermost to the innermost: a repeat of a request is no second act.
+    around: [Arc<dyn Around>; 2],
 }
 
 impl Entrance {
-    pub(crate) fn new(guards: Guards, quotas: Quotas, store: Store, bus: &Bus, http: &HttpConfig) -> Self {
-        let around: [Arc<dyn Around>; 3] =
-            [Arc::new(quotas), Arc::new(Idempotency::new(store, http)), Arc::new(Audit::new(bus, "activity-log"))];
+    pub(crate) fn new(guards: Guards, store: Store, bus: &Bus, http: &HttpConfig, to_the_end: &ToTheEnd) -> Self {
+        let once = Idempotency::new(store, http, to_the_end);
+        let around: [Arc<dyn Around>; 2] = [Arc::new(once), Arc::new(Audit::new(bus, "activity-log", to_the_end))];
         Self { guards, around }
     }
 

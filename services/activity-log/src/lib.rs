@@ -1,6 +1,7 @@
 //! Record, search and explain: bus to SQL to HTTP.
 //!
-//! What the dispatcher says of events and deliveries travels on the stream `OUTCOMES`. This service writes it down and
+//! What the dispatcher says of events and deliveries travels on the stream `OUTCOMES`, and who did what on `AUDIT`. This
+//! service writes it down and
 //! answers the operator's questions about it. Nobody needs it for accepting or delivering: while it or its database
 //! is away, messages wait on the bus (DESIGN 5).
 //!
@@ -34,8 +35,6 @@ mod seen;
 use anyhow::Context as _;
 use slipstream_bus::{Bus, ConsumerName, StreamName};
 use slipstream_service::access::Routers;
-use slipstream_service::auth::Guards;
-use slipstream_service::auth::token::Verifier;
 use slipstream_service::{Context, Directory, idempotency, lifecycle};
 use slipstream_store::Store;
 
@@ -61,8 +60,12 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     let directory = Directory::watch(&bus, ctx).await?;
     let exhausted = Exhausted::new(&bus, store.clone(), directory.clone());
     ctx.spawn("activity-log.exhausted", exhausted::run(exhausted.clone(), ctx.stop.clone()));
-    let recorder = Recorder::new(consumer, store.clone(), exhausted, ctx.health.add("activity-log.recorder"));
-    ctx.spawn("activity-log.recorder", recorder.run(ctx.stop.clone()));
+    // Two of the same: however much there is to record of deliveries, who did what does not wait for it.
+    let audited = bus.consume(ConsumerName::Audit).await.context("cannot consume the audit")?;
+    for (name, consumer) in [("activity-log.recorder", consumer), ("activity-log.audit", audited)] {
+        let recorder = Recorder::new(consumer, store.clone(), exhausted.clone(), ctx.health.add(name));
+        ctx.spawn(name, recorder.run(ctx.stop.clone()));
+    }
     ctx.spawn("activity-log.retention", retention::run(store.clone(), config.retention, ctx.stop.clone()));
     let check = ctx.health.add("activity-log.database");
     ctx.spawn("activity-log.database", database::watch(store.clone(), check, ctx.stop.clone()));
@@ -74,11 +77,10 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
         outcomes: bus.publisher(StreamName::Outcomes),
     };
     ctx.spawn("activity-log.health", health::run(sweep, ctx.stop.clone()));
-    let verifier = Verifier::start(&config.auth.issuers, ctx).context("auth.issuers")?;
-    let guards = Guards::new(directory.clone()).with_tokens(verifier).with_operator(&config.operator);
+    let guards = config.auth.start(directory.clone(), ctx).context("auth")?.with_operator(&config.operator);
     ctx.spawn("activity-log.idempotency", idempotency::forget_old(store.clone(), ctx.stop.clone()));
-    let entrance = Entrance::new(guards.clone(), ctx.quotas.clone(), store.clone(), &bus, &config.http);
-    let scheduled = scheduled::routes(&entrance, &bus, store.clone(), config.http.body_timeout)?;
+    let entrance = Entrance::new(guards.clone(), store.clone(), &bus, &config.http, &ctx.to_the_end);
+    let scheduled = scheduled::routes(&entrance, &bus, store.clone(), &config)?;
     let reconcile = api::reconcile::routes(&guards, store.clone(), bus.clone(), config.retention)?;
     let statistics = api::statistics::routes(&guards, store.clone(), directory.clone())?;
     let replayer = Replayer::new(store.clone(), bus, directory, config.http.body_timeout);

@@ -16,6 +16,7 @@
 //! An external account sees and changes public events and, of whatever visibility, those that it published itself
 //! (THREATS 6); one of our own services, all.
 
+mod lists;
 mod parameters;
 mod patch;
 mod view;
@@ -25,10 +26,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use slipstream_bus::Bus;
 use slipstream_core::config::AccountKind;
@@ -46,11 +46,12 @@ use slipstream_store::Store;
 use slipstream_store::activity::held;
 use utoipa::{IntoParams, OpenApi};
 
+use self::lists::Lists;
 use self::parameters::{ListParameters, ScheduledFilter};
 use self::patch::{NewTimes, Patch};
 use self::view::{ScheduledPage, ScheduledView};
 use self::waiting::{Change, Waiting};
-use crate::database::ask;
+use crate::Config;
 use crate::entrance::Entrance;
 
 /// Bytes of a body that moves an event: two times and what a client adds.
@@ -60,6 +61,7 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 #[derive(Debug)]
 struct Shared {
     store: Store,
+    lists: Lists,
     waiting: Waiting,
     body_timeout: Duration,
 }
@@ -67,13 +69,9 @@ struct Shared {
 type SharedState = Arc<Shared>;
 
 /// The routes. A caller with a quota pays a token for each request.
-pub(crate) fn routes(
-    entrance: &Entrance,
-    bus: &Bus,
-    store: Store,
-    body_timeout: Duration,
-) -> Result<Routers, RouteError> {
-    let waiting = Waiting::new(bus, store.clone());
+pub(crate) fn routes(entrance: &Entrance, bus: &Bus, store: Store, config: &Config) -> Result<Routers, RouteError> {
+    let (waiting, lists) = (Waiting::new(bus, store.clone()), Lists::new(config.database.max_connections));
+    let body_timeout = config.http.body_timeout;
     entrance
         .routes()
         .add(Method::GET, "/sites/{site}/events/scheduled", list)
@@ -81,7 +79,7 @@ pub(crate) fn routes(
         .add(Method::PATCH, "/sites/{site}/events/scheduled/{key}", reschedule)
         .add(Method::DELETE, "/sites/{site}/events/scheduled/{key}", cancel)
         .add(Method::POST, "/sites/{site}/events/scheduled/{key}/deliver-now", deliver_now)
-        .with_state(Arc::new(Shared { store, waiting, body_timeout }))
+        .with_state(Arc::new(Shared { store, lists, waiting, body_timeout }))
 }
 
 /// The operations, in the order of the routes.
@@ -151,7 +149,8 @@ async fn list(
     let caller = Caller::from(at);
     let ListParameters { mut filter, limit, after } = ListParameters::parse(pairs, caller.site.clone())?;
     filter.visible_to = (caller.kind == AccountKind::External).then_some(caller.account);
-    let page = ask(held(state.store.connection(), &filter, limit, after)).await?;
+    let store = state.store.clone();
+    let page = state.lists.ask(async move { held(store.connection(), &filter, limit, after).await }).await?;
     Ok(Json(page.into()))
 }
 
@@ -184,12 +183,12 @@ async fn reschedule(
     State(state): State<SharedState>,
     at: AtSite,
     path: SiteAndKey,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Json<ScheduledView>, ApiError> {
     let (caller, key) = check(at, &path)?;
-    patch::check_content_type(&headers)?;
-    let body = read_body(&headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
+    let (parts, body) = request.into_parts();
+    patch::check_content_type(&parts.headers)?;
+    let body = read_body(&parts, body, BODY_BYTES_MAX, state.body_timeout).await?;
     let patch = Patch::read(&body, clock::now())?;
     Ok(Json(state.waiting.change(&caller, &key, Change::Times(patch)).await?.into()))
 }

@@ -36,7 +36,7 @@ pub(crate) fn start(bus: &Bus, ctx: &Context) -> watch::Receiver<bool> {
     let stop = ctx.stop.clone();
     ctx.spawn("trim", async move {
         while stop.run_until_cancelled(tokio::time::sleep(jittered(TRIM_EVERY))).await.is_some() {
-            for stream in [StreamName::Events, StreamName::Outcomes] {
+            for stream in [StreamName::Events, StreamName::Outcomes, StreamName::Audit] {
                 trim(&trimmed, stream).await;
             }
         }

@@ -36,7 +36,7 @@ const ALLOWED_RATE: HeaderName = HeaderName::from_static("webhook-allowed-rate")
         headers(
             ("Allow" = String, description = "The methods of this path"),
             ("WebHook-Allowed-Origin" = String, description = "The origin that asked, if one did"),
-            ("WebHook-Allowed-Rate" = String, description = "Requests per minute, or `*` for any number, if an origin asked"),
+            ("WebHook-Allowed-Rate" = String, description = "Requests per minute, or `*` for any, if an origin asked"),
         )
     ))
 )]

@@ -17,10 +17,8 @@ use http::Method;
 use serde::Deserialize;
 use slipstream_bus::{Bus, BusConfig};
 use slipstream_service::access::{RouteError, Routers, Routes};
-use slipstream_service::auth::token::Verifier;
 use slipstream_service::auth::{AuthConfig, Guards};
 use slipstream_service::config::{HttpConfig, TelemetryConfig};
-use slipstream_service::quota::Quotas;
 use slipstream_service::{Context, Directory};
 
 pub use crate::openapi::documents;
@@ -43,7 +41,6 @@ pub struct Config {
 /// What every request needs.
 #[derive(Debug)]
 pub(crate) struct State {
-    pub(crate) quotas: Quotas,
     pub(crate) outlet: Outlet,
     pub(crate) body_timeout: std::time::Duration,
 }
@@ -60,17 +57,14 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     let directory = Directory::watch(&bus, ctx).await?;
     slipstream_service::watch_bus(ctx, "ingest.bus", &bus);
     let outlet = Outlet::new(&bus, config.bus.publish_deadline_ms);
-    let verifier = Verifier::start(&config.auth.issuers, ctx).context("auth.issuers")?;
-    let guards = Guards::new(directory).with_tokens(verifier);
-    let state = State { quotas: ctx.quotas.clone(), outlet, body_timeout: config.http.body_timeout };
+    let guards = config.auth.start(directory, ctx).context("auth")?;
+    let state = State { outlet, body_timeout: config.http.body_timeout };
     Ok(routes(&guards, Arc::new(state))?)
 }
 
 fn routes(guards: &Guards, state: SharedState) -> Result<Routers, RouteError> {
     Routes::new(guards)
         .add(Method::POST, "/sites/{site}/events", publish::publish)
-        // Publishing pays by event, and does it by itself.
-        .around(Arc::new(state.quotas.clone()))
         .add(Method::OPTIONS, "/sites/{site}/events", handshake::validate)
         .with_state(state)
 }

@@ -11,10 +11,9 @@ use slipstream_core::event::{Event, json};
 use slipstream_core::limits::BODY_BYTES_MAX;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slipstream::{Accepted, accept, accept_batch};
-use slipstream_core::trace::TraceContext;
 use slipstream_service::auth::AtSite;
 use slipstream_service::http::read_body;
-use slipstream_service::quota::{Meter, Policy};
+use slipstream_service::quota::Meter;
 use slipstream_service::{ApiError, RequestTrace};
 
 use crate::SharedState;
@@ -30,8 +29,8 @@ use crate::outlet::Publisher;
     tag = "Events",
     operation_id = "publishEvents",
     summary = "Publish one event, or a batch",
-    description = "All events of the request are taken, or none. In binary mode the attributes are `ce-` headers, and the body \
-                   is the data of any type. A caller with a quota pays a token per event.",
+    description = "All events of the request are taken, or none. In binary mode the attributes are `ce-` headers, and the \
+                   body is the data of any type. A caller with a quota pays a token per event.",
     params(SiteInPath, BinaryMode),
     request_body(content(
         (CloudEvent = "application/cloudevents+json", example = json!(openapi::example())),
@@ -45,23 +44,13 @@ pub(crate) async fn publish(
     State(state): State<SharedState>,
     at: AtSite,
     RequestTrace(trace): RequestTrace,
+    meter: Meter,
     request: Request,
-) -> Response {
-    let meter = Meter::new(&state.quotas, &at.principal, Policy::Publish);
-    meter.around(store(&state, &at, trace, request, &meter)).await
-}
-
-async fn store(
-    state: &crate::State,
-    at: &AtSite,
-    trace: TraceContext,
-    request: Request,
-    meter: &Meter,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let publisher = Publisher { site: &at.site, principal: &at.principal, trace };
     let mode = content_mode(&parts.headers)?;
-    let body = read_body(&parts.headers, body, BODY_BYTES_MAX, state.body_timeout).await?;
+    let body = read_body(&parts, body, BODY_BYTES_MAX, state.body_timeout).await?;
     let events = read_events(mode, &parts, &body, &publisher)?;
     meter.take_events(events.len())?;
     state.outlet.publish(&publisher, events).await?;

@@ -2,6 +2,8 @@
 //!
 //! - It listens on a loopback port, chosen at the first start and kept in the data directory, because clients find it
 //!   again only where it was.
+//! - It asks every client for a token, made at the first start and kept in the data directory: loopback is open to every
+//!   user of the machine.
 //! - It is in a process group of its own, so that Ctrl-C in a terminal reaches us alone and it can be stopped last.
 //! - It dies with us: `setpriv --pdeathsig KILL` asks the kernel for that (the system call itself would need `unsafe`).
 //!   That signal follows the *thread* that forked, so [`Broker::start`] and [`Broker::supervise`] must run in the future
@@ -20,11 +22,13 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use slipstream_core::sealing::SecretUrl;
+use zeroize::Zeroizing;
 
 use self::config::ServerConfig;
 pub(crate) use self::config::Sync;
 use self::process::Process;
+use crate::credentials;
 use crate::data_dir::DataDir;
 
 /// How long a start may take. 50 ms on an idle machine; recovering a large store takes longer.
@@ -49,13 +53,13 @@ pub(crate) struct BrokerOptions {
     pub(crate) max_file_store_bytes: u64,
 }
 
-/// A running nats-server. Killed when dropped; [`Broker::stop`] is the orderly way.
-#[derive(Debug)]
+/// A running nats-server. Killed when dropped; [`Broker::stop`] is the orderly way. Does not print: it holds the token.
 pub(crate) struct Broker {
     program: PathBuf,
     directory: PathBuf,
     lock: File,
     port: u16,
+    token: Zeroizing<String>,
     process: Process,
     started: Instant,
 }
@@ -69,19 +73,20 @@ impl Broker {
     pub(crate) async fn start(data: &DataDir, options: &BrokerOptions) -> anyhow::Result<Self> {
         let program = locate::program()?;
         let directory = data.subdirectory("nats")?;
+        let token = credentials::token(data, "broker-token")?;
         let mut attempt = 1;
         loop {
             let port = port::choose(&directory)?;
-            let config = ServerConfig { directory: &directory, port, options };
-            config.write().with_context(|| format!("cannot write {}", config.path().display()))?;
+            let config = ServerConfig { directory: &directory, port, token: &token, options };
+            config.write()?;
             let lock = data.lock_file()?;
             let process = Process::start(&program, &config.path(), &lock)?;
             let started = Instant::now();
-            let mut broker =
-                Self { program: program.clone(), directory: directory.clone(), lock, port, process, started };
+            let (program, directory, token) = (program.clone(), directory.clone(), token.clone());
+            let mut broker = Self { program, directory, lock, port, token, process, started };
             match broker.process.wait_until_ready(port, READY_WITHIN).await {
                 Ok(()) => {
-                    port::keep(&directory, port)?;
+                    port::keep(&broker.directory, port)?;
                     return Ok(broker);
                 }
                 Err(_) if attempt < PORTS_TRIED && !port::is_free(port) => attempt += 1,
@@ -90,9 +95,9 @@ impl Broker {
         }
     }
 
-    /// `nats://127.0.0.1:{port}`; the same after a restart.
-    pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+    /// `nats://{token}@127.0.0.1:{port}`; the same after a restart. Prints without the token.
+    pub(crate) fn url(&self) -> SecretUrl {
+        format!("nats://{}@127.0.0.1:{}", *self.token, self.port).into()
     }
 
     /// Where the server logs.

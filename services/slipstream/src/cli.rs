@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Runs everything in this process: all services on one port, an embedded nats-server, SQLite.
+    /// Runs everything in this process: all services on two ports, an embedded nats-server, SQLite.
     Up(up::Arguments),
     /// Publishes events and prints the answer.
     Publish(publish::Arguments),

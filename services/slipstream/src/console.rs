@@ -57,7 +57,7 @@ pub(crate) fn say(line: impl Display) {
 
 /// Prints a name and a value in two columns.
 pub(crate) fn field(name: &str, value: impl Display) {
-    say(format_args!("  {} {value}", Style::Faint.paint(format_args!("{name:<12}"))));
+    say(format_args!("  {} {value}", Style::Faint.paint(format_args!("{name:<14}"))));
 }
 
 /// Caller's text on one line and without control characters, which could move the cursor or change the terminal;

@@ -2,22 +2,23 @@
 
 pub(crate) mod master_key;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use slipstream_service::config::SECRET_LEN_MIN;
+use zeroize::Zeroizing;
 
 use crate::data_dir::DataDir;
 
 /// The file that says where a running one answers.
 const RUNNING: &str = "running.json";
-/// Random bytes of an operator token.
+/// Random bytes of a token.
 const TOKEN_BYTES: usize = 32;
 
 /// A running `slipstream up`. Does not print: it holds secrets.
@@ -61,26 +62,39 @@ impl Running {
             .with_context(|| format!("no `slipstream up` is running on {}: start one, or {what_else}", root.display()))
     }
 
+    /// Where that is told.
+    pub(crate) fn file(data: &DataDir) -> PathBuf {
+        data.file(RUNNING)
+    }
+
     /// Tells others where we answer.
     pub(crate) fn announce(&self, data: &DataDir) -> anyhow::Result<()> {
         let text = serde_json::to_vec_pretty(self).context("credentials always serialise")?;
-        write_private(&data.file(RUNNING), &text)
+        write_private(&Self::file(data), &text)
     }
 
     /// Takes it back.
     pub(crate) fn withdraw(data: &DataDir) {
         // Not there, or it will be replaced at the next start.
-        let _ = std::fs::remove_file(data.file(RUNNING));
+        let _ = std::fs::remove_file(Self::file(data));
     }
 }
 
-/// The operator's token: made at the first start, the same ever after.
+/// The operator's token.
 ///
 /// # Errors
 /// When the file cannot be read or written, or holds no token.
 pub(crate) fn operator_token(data: &DataDir) -> anyhow::Result<String> {
-    let path = data.file("operator-token");
-    match std::fs::read_to_string(&path) {
+    token(data, "operator-token").map(|token| token.to_string())
+}
+
+/// The token in the file `name` of the data directory: made at the first start, the same ever after.
+///
+/// # Errors
+/// When the file cannot be read or written, or holds no token.
+pub(crate) fn token(data: &DataDir, name: &str) -> anyhow::Result<Zeroizing<String>> {
+    let path = data.file(name);
+    match std::fs::read_to_string(&path).map(Zeroizing::new) {
         Ok(text) => {
             let token = text.trim();
             anyhow::ensure!(
@@ -88,33 +102,39 @@ pub(crate) fn operator_token(data: &DataDir) -> anyhow::Result<String> {
                 "{} must hold one token of at least {SECRET_LEN_MIN} visible characters",
                 path.display()
             );
-            Ok(token.to_owned())
+            Ok(Zeroizing::new(token.to_owned()))
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let token = URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>());
-            write_private(&path, format!("{token}\n").as_bytes())?;
+            let token = Zeroizing::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; TOKEN_BYTES]>()));
+            write_private(&path, format!("{}\n", *token).as_bytes())?;
             Ok(token)
         }
         Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
     }
 }
 
-/// Writes a file that only its owner may read: whole or not at all, so that a crash leaves no half token.
-fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+/// Writes a file that only its owner may read: whole or not at all, so that a crash leaves no half token. When this
+/// returns, a power cut does not take it away any more: what hangs on a master key may be on disk right after.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     let draft = path.with_extension("new");
     let write = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        // A draft that a crash left behind may be open to others.
+        file.set_permissions(Permissions::from_mode(0o600))?;
         file.write_all(content)?;
         file.sync_all()?;
-        std::fs::rename(&draft, path)
+        std::fs::rename(&draft, path)?;
+        // The name is the directory's content, not the file's.
+        path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     };
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[tokio::test]
@@ -128,6 +148,18 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         std::fs::write(data.file("operator-token"), "short").unwrap();
         assert!(operator_token(&data).unwrap_err().to_string().contains("operator-token"));
+    }
+
+    #[tokio::test]
+    async fn what_is_written_is_private_even_over_a_draft_that_was_not() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, draft) = (root.path().join("token"), root.path().join("token.new"));
+        std::fs::write(&draft, "left behind, and longer than what is written").unwrap();
+        std::fs::set_permissions(&draft, Permissions::from_mode(0o644)).unwrap();
+        write_private(&path, b"canary").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"canary");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(!draft.exists());
     }
 
     #[tokio::test]

@@ -1,8 +1,9 @@
 //! Everything in one process: the broker, the four services, two ports (DESIGN 6).
 //!
 //! The services are the same libraries that run apart in production. Here they share one [`Context`]: one stop, one
-//! readiness, one port for everybody and one for operators. The order of things: the ports are bound, the broker answers, the database is seeded, the
-//! services start; and at the end the services drain, and only then the broker stops, since they lean on it.
+//! readiness, one port for everybody and one for operators. The order of things: the ports are bound, the broker
+//! answers, the database is seeded, the services start; and at the end the services drain, and only then the broker
+//! stops, since they lean on it.
 
 mod services;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use slipstream_core::sealing::SecretUrl;
 use slipstream_service::Context;
 use slipstream_service::lifecycle::Listeners;
 use slipstream_store::{DatabaseConfig, Store};
@@ -61,8 +63,8 @@ pub(crate) struct Facts {
     pub(crate) running: Running,
     /// When the broker writes to disk.
     pub(crate) sync: Sync,
-    /// Where the broker is.
-    pub(crate) nats_url: String,
+    /// Where the broker is. Prints without its token.
+    pub(crate) nats_url: SecretUrl,
     /// Where the embedded broker logs; none if it is somebody else's.
     pub(crate) broker_log: Option<PathBuf>,
     /// From the beginning of the start to readiness.
@@ -102,7 +104,7 @@ impl Embedded {
         let facts = Facts {
             running,
             sync: options.sync,
-            nats_url: broker.as_ref().map(Broker::url).or(options.nats_url).unwrap_or_default(),
+            nats_url: bus_url(broker.as_ref(), options.nats_url.as_deref()),
             broker_log: broker.as_ref().map(Broker::log_path),
             started_in: Duration::ZERO,
         };
@@ -219,11 +221,10 @@ async fn start(
     };
     // On this very task: the broker dies with the thread that starts it.
     let ((), demo) = tokio::try_join!(start_broker, seed)?;
-    let nats_url = broker.as_ref().map(Broker::url).or_else(|| options.nats_url.clone()).unwrap_or_default();
     let parts = Parts {
         http: http.clone(),
         bus: slipstream_bus::BusConfig {
-            url: nats_url.into(),
+            url: bus_url(broker.as_ref(), options.nats_url.as_deref()),
             sync: options.sync.to_string(),
             stream_max_bytes: options.settings.broker.stream_max_bytes,
             ..slipstream_bus::BusConfig::default()
@@ -239,6 +240,11 @@ async fn start(
     let ctx = ctx.clone();
     let serving = tokio::spawn(async move { ctx.serve(listeners, routers, &http).await });
     Ok(Started { addresses, demo, operator_token, serving })
+}
+
+/// Where the broker is: ours, or else the one that was named.
+fn bus_url(broker: Option<&Broker>, named: Option<&str>) -> SecretUrl {
+    broker.map_or_else(|| named.unwrap_or_default().into(), Broker::url)
 }
 
 /// A SQLite database in the data directory.

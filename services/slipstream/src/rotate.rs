@@ -42,17 +42,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     );
     let next = master_key::prepare_next(&data, arguments.new.as_deref())?;
     let mut broker = None;
-    let nats_url = match arguments.nats_url {
-        Some(url) => url,
-        None => {
-            let max_file_store_bytes = BrokerSettings::default().max_file_store_bytes;
-            let options = BrokerOptions { sync: Sync::Always, max_file_store_bytes };
-            broker.insert(Broker::start(&data, &options).await?).url()
-        }
+    let nats_url = if let Some(url) = arguments.nats_url {
+        url.into()
+    } else {
+        let max_file_store_bytes = BrokerSettings::default().max_file_store_bytes;
+        let options = BrokerOptions { sync: Sync::Always, max_file_store_bytes };
+        broker.insert(Broker::start(&data, &options).await?).url()
     };
     let secrets =
         SecretsConfig { master_key_file: Some(next), previous_master_key_file: Some(master_key::file(&data)) };
-    let bus = BusConfig { url: nats_url.into(), ..BusConfig::default() };
+    let bus = BusConfig { url: nats_url, ..BusConfig::default() };
     let rotated = rotate_master_key(&secrets, &sqlite(&data, "registry.db"), &bus).await;
     if let Some(broker) = broker {
         broker.stop().await;

@@ -8,7 +8,7 @@ use slipstream_activity_log::HealthConfig;
 use slipstream_dispatcher::DeliveryConfig;
 use slipstream_service::auth::AuthConfig;
 use slipstream_service::config::{HttpConfig, SecretsConfig, TelemetryConfig};
-use slipstream_subscription_registry::{HandshakeConfig, SigningConfig};
+use slipstream_subscription_registry::{HandshakeConfig, LimitsConfig, SigningConfig};
 use slipstream_webhook::AddressPolicy;
 
 /// What can be set, in TOML or by `SLIPSTREAM__…` variables (see [`slipstream_service::config`]).
@@ -29,6 +29,8 @@ pub(crate) struct Settings {
     /// Whether and how receivers are asked for their consent. Here, if nothing else is said and the listener is on
     /// loopback, they may also grant later at the listener's own address.
     pub(crate) handshake: HandshakeConfig,
+    /// How much one tenant may have.
+    pub(crate) limits: LimitsConfig,
     /// How new subscriptions sign.
     pub(crate) signing: SigningConfig,
     /// How deliveries are made.
@@ -46,8 +48,8 @@ pub(crate) struct BrokerSettings {
     /// Bytes of all streams together, beyond which the broker stores nothing more. Keep it well below what the disk
     /// has: a full disk is silence until a restart, a full store a clean refusal (DESIGN 3.5). Default: 8 GiB.
     pub(crate) max_file_store_bytes: u64,
-    /// Bytes at which each of three streams refuses and a fourth lets the oldest go; the broker reserves them, so
-    /// `max_file_store_bytes` must be more than four times as much. Default: 1 GiB.
+    /// Bytes at which each of four streams refuses and a fifth lets the oldest go; the broker reserves them, so
+    /// `max_file_store_bytes` must be more than five times as much. Default: 1 GiB.
     pub(crate) stream_max_bytes: i64,
 }
 
@@ -66,6 +68,7 @@ impl Default for Settings {
             telemetry: TelemetryConfig { filter: "warn".to_owned(), ..TelemetryConfig::default() },
             targets: AddressPolicy::with_loopback(),
             handshake: HandshakeConfig::default(),
+            limits: LimitsConfig::default(),
             signing: SigningConfig::default(),
             delivery: DeliveryConfig::default(),
             health: HealthConfig::default(),

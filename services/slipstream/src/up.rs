@@ -1,5 +1,6 @@
 //! `slipstream up`: everything in this process, until Ctrl-C.
 
+use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,6 +9,7 @@ use clap::Args;
 use crate::broker::Sync;
 use crate::cli::DataDirArgument;
 use crate::console::{Style, field, say};
+use crate::credentials::Running;
 use crate::data_dir::DataDir;
 use crate::embedded::{Embedded, Facts, Options};
 use crate::settings::Settings;
@@ -55,7 +57,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
         settings,
     };
     let mut embedded = Embedded::start(data, options).await?;
-    greet(embedded.facts(), &embedded.data().root().display().to_string());
+    let credentials = Credentials::shown(&embedded.facts().running, std::io::stdout().is_terminal());
+    greet(embedded.facts(), embedded.data(), credentials);
     // Nothing to do but to keep the broker alive, until a signal or a failure.
     embedded.run_until(std::future::pending::<()>()).await;
     say("\nStopping: finishing what is under way (once more Ctrl-C stops at once).");
@@ -67,7 +70,28 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn greet(facts: &Facts, data: &str) {
+/// What stands for the credentials in a greeting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Credentials<'a> {
+    api_key: &'a str,
+    operator_token: &'a str,
+    /// Whether these are the credentials themselves.
+    are_shown: bool,
+}
+
+impl<'a> Credentials<'a> {
+    /// Whoever sits at a terminal may see them. Anything else, a file or a journal, keeps what it is given and shows it to
+    /// others: that gets the names of variables, to be filled from the file for the owner's eyes.
+    fn shown(running: &'a Running, is_terminal: bool) -> Self {
+        if is_terminal {
+            Self { api_key: &running.api_key, operator_token: &running.operator_token, are_shown: true }
+        } else {
+            Self { api_key: "$API_KEY", operator_token: "$OPERATOR_TOKEN", are_shown: false }
+        }
+    }
+}
+
+fn greet(facts: &Facts, data: &DataDir, credentials: Credentials<'_>) {
     let running = &facts.running;
     say(format_args!(
         "{} {} is up, after {:.1} s.\n",
@@ -78,34 +102,40 @@ fn greet(facts: &Facts, data: &str) {
     field("API", Style::Strong.paint(&running.url));
     field("operator API", format_args!("{}, with /readyz and /metrics; not for the public", running.operator_url));
     field("durability", durability(facts.sync, facts.broker_log.is_some()));
-    field("data", data);
+    field("data", data.root().display());
     field(
         "broker",
         match &facts.broker_log {
             Some(log) => format!("nats-server at {}, log in {}", facts.nats_url, log.display()),
-            None => format!("{} (not ours)", without_credentials(&facts.nats_url)),
+            None => format!("{} (not ours)", facts.nats_url),
         },
     );
     say("");
     field("demo site", Style::Strong.paint(&running.site));
-    field("API key", &running.api_key);
-    field("operator key", &running.operator_token);
+    if credentials.are_shown {
+        field("API key", credentials.api_key);
+        field("operator token", credentials.operator_token);
+    } else {
+        let file = Running::file(data);
+        field("API key", format_args!("the api_key in {}", file.display()));
+        field("operator token", format_args!("the operator_token in {}", file.display()));
+    }
     say("");
     say(Style::Faint.paint("Publish an event:"));
     say(format_args!(
-        "  curl -i {url}/sites/{site}/events -H 'X-API-KEY: {key}' \\\n    \
+        "  curl -i {url}/sites/{site}/events -H \"X-API-KEY: {key}\" \\\n    \
            -H 'Content-Type: application/cloudevents+json' \\\n    \
            -d '{{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/try\",\"type\":\"communications.letter.created\",\
            \"visibility\":1,\"data\":{{\"recordId\":\"c3a9d1b2-7f40-4c55-9d0e-2b6a8f1e4d70\"}}}}'\n",
         url = running.url,
         site = running.site,
-        key = running.api_key,
+        key = credentials.api_key,
     ));
     say(Style::Faint.paint("List deliveries:"));
     say(format_args!(
-        "  curl {url}/admin/v1/deliveries -H 'Authorization: Bearer {token}'\n",
+        "  curl {url}/admin/v1/deliveries -H \"Authorization: Bearer {token}\"\n",
         url = running.operator_url,
-        token = running.operator_token
+        token = credentials.operator_token
     ));
     say(Style::Faint.paint("See them arrive, in another terminal:"));
     say("  slipstream listen --subscribe\n");
@@ -123,19 +153,25 @@ fn durability(sync: Sync, is_embedded: bool) -> String {
     }
 }
 
-/// A URL without the name and password that may stand in it.
-fn without_credentials(url: &str) -> String {
-    let part = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        (_, Some((_, host))) => host.to_owned(),
-        _ => url.to_owned(),
-    };
-    url.split(',').map(|url| part(url.trim())).collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_for_terminals_only() {
+        let text = |name: &str| name.to_owned();
+        let running = Running {
+            url: text("u"),
+            operator_url: text("o"),
+            site: text("s"),
+            api_key: text("canary-key"),
+            operator_token: text("canary-token"),
+        };
+        let shown = Credentials::shown(&running, true);
+        assert_eq!((shown.api_key, shown.operator_token, shown.are_shown), ("canary-key", "canary-token", true));
+        let hidden = format!("{:?}", Credentials::shown(&running, false));
+        assert!(!hidden.contains("canary") && hidden.contains("$API_KEY"), "{hidden}");
+    }
 
     #[test]
     fn the_operators_port_is_the_flags_or_any_or_the_settings() {
@@ -155,11 +191,5 @@ mod tests {
         assert_eq!(port(Some("127.0.0.1:0"), None), 0);
         assert_eq!(port(Some("127.0.0.1:0"), Some(7)), 7);
         assert_eq!(port(None, Some(0)), 0);
-    }
-
-    #[test]
-    fn a_servers_password_is_not_shown() {
-        assert_eq!(without_credentials("nats://me:canary@a:4222, nats://b"), "nats://a:4222,nats://b");
-        assert_eq!(without_credentials("me:canary@a"), "a");
     }
 }

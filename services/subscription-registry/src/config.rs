@@ -1,6 +1,7 @@
 //! The settings of this service.
 
 mod handshake;
+mod limits;
 mod signing;
 
 use serde::Deserialize;
@@ -11,6 +12,7 @@ use slipstream_store::DatabaseConfig;
 use slipstream_webhook::AddressPolicy;
 
 pub use self::handshake::{BadCallbackUrl, CallbackUrl, HandshakeConfig, HandshakePolicy, NotADnsName, Origin};
+pub use self::limits::LimitsConfig;
 pub use self::signing::{BadSchemes, Schemes, SigningConfig};
 
 /// Everything that can be set. Only `operator.token` and `secrets.master_key_file` must be.
@@ -40,6 +42,9 @@ pub struct Config {
     /// Whether and how receivers are asked for their consent.
     #[serde(default)]
     pub handshake: HandshakeConfig,
+    /// How much one tenant may have.
+    #[serde(default)]
+    pub limits: LimitsConfig,
     /// How new subscriptions sign.
     #[serde(default)]
     pub signing: SigningConfig,

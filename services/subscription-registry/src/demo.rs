@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use slipstream_core::config::{Account, AccountKind, Permission, Product, SitesAllowed};
 use slipstream_core::ids::AccountId;
 use slipstream_core::slug::Slug;
+use slipstream_service::clock;
 use slipstream_store::accounts::{self, KeySlot};
 use slipstream_store::sites::SiteDetails;
 use slipstream_store::{Store, organisations, sites};
@@ -20,7 +21,8 @@ use crate::keys::ApiKey;
 const ORGANISATION: &str = "o4fKq2";
 /// The demo site.
 const SITE: &str = "s8n6EzC";
-/// The demo account: always the same, so that a lost file leads to a new key and not to one more account.
+/// The demo account: always the same, so that a lost file leads to a new key and not to one more account; another only when
+/// an operator has deleted it.
 const ACCOUNT: AccountId = AccountId(Uuid::from_u128(0xdec0_de00_0000_4000_8000_0000_0000_0001));
 
 /// What a caller needs to use the demo site. Does not print the key.
@@ -41,8 +43,8 @@ impl fmt::Debug for DemoCredentials {
 /// Makes sure that the demo organisation, site and account exist, and says how to use them.
 ///
 /// The database keeps only the key's hash, so the key is kept in `file`, readable by its owner only. A repeat changes
-/// nothing and gives the same key; without the file the account gets a new one. `store` must be migrated. Writes SQL
-/// only: the registry's start brings it to the bucket.
+/// nothing and gives the same key; without the file the account gets a new one, and in place of one that was deleted there
+/// is another. `store` must be migrated. Writes SQL only: the registry's start brings it to the bucket.
 ///
 /// # Errors
 /// When the database or the file cannot be read or written.
@@ -62,18 +64,22 @@ pub async fn seed_demo(store: &Store, file: &Path) -> anyhow::Result<DemoCredent
         };
         sites::put(&transaction, &site, &details).await?;
     }
-    let account = accounts::get(&transaction, ACCOUNT).await?;
     let saved = read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut id = saved.as_ref().and_then(account_of).unwrap_or(ACCOUNT);
+    let account = accounts::get(&transaction, id).await?;
     if let (Some(account), Some(saved)) = (&account, saved)
         && account.has_key(&saved.api_key)
     {
         transaction.commit().await?;
         return Ok(saved);
     }
-    let key = ApiKey::new(ACCOUNT);
+    if accounts::is_deleted(&transaction, id).await? {
+        id = AccountId(clock::new_uuid());
+    }
+    let key = ApiKey::new(id);
     match account {
-        Some(_) => drop(accounts::set_key(&transaction, ACCOUNT, KeySlot::Primary, &key.hash()).await?),
-        None => accounts::create(&transaction, &new_account(&key)).await?,
+        Some(_) => drop(accounts::set_key(&transaction, id, KeySlot::Primary, &key.hash()).await?),
+        None => accounts::create(&transaction, &new_account(id, &key)).await?,
     }
     let credentials = DemoCredentials { site, api_key: key.into_shown() };
     // Before the commit: a key that nobody wrote down would be of no use.
@@ -82,9 +88,14 @@ pub async fn seed_demo(store: &Store, file: &Path) -> anyhow::Result<DemoCredent
     Ok(credentials)
 }
 
-fn new_account(key: &ApiKey) -> Account {
+/// Whose key it is.
+fn account_of(saved: &DemoCredentials) -> Option<AccountId> {
+    saved.api_key.split_once('_')?.0.parse().ok()
+}
+
+fn new_account(id: AccountId, key: &ApiKey) -> Account {
     Account {
-        id: ACCOUNT,
+        id,
         display_name: "Demo account".to_owned(),
         kind: AccountKind::External,
         sites: SitesAllowed::All,
@@ -92,7 +103,7 @@ fn new_account(key: &ApiKey) -> Account {
         quota: None,
         primary_key: key.hash(),
         // Nobody knows it until it is rotated.
-        secondary_key: ApiKey::new(ACCOUNT).hash(),
+        secondary_key: ApiKey::new(id).hash(),
         revision: 1,
     }
 }

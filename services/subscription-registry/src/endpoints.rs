@@ -18,6 +18,7 @@ use slipstream_store::subscriptions::{self, Applied, Seen};
 use slipstream_store::{DatabaseTransaction, StoreError};
 use tokio_util::sync::CancellationToken;
 
+use crate::audited::{self, Deed};
 use crate::config::HandshakePolicy;
 use crate::events::{self, Told};
 use crate::registry::{Registry, RegistryError};
@@ -50,6 +51,9 @@ impl Registry {
         let told = applied.changed().and_then(|changed| told(switch, changed));
         if let (Some(changed), Some(told)) = (applied.changed(), told) {
             events::note(&transaction, changed, told, at).await?;
+            if let Told::Disabled(reason) = told {
+                audited::note(&transaction, changed, Deed::Disabled(reason)).await?;
+            }
             tracing::info!(subscription.id = %id, state = ?changed.state, ?switch, "endpoint switched");
         }
         transaction.commit().await.map_err(StoreError::from)?;

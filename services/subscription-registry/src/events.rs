@@ -6,9 +6,12 @@
 //! is still noted. Publishing twice is one event, for its key is derived from subscription and revision. So a message
 //! from the bus about an endpoint may be acknowledged before the event is published, and its redelivery, which finds
 //! nothing to change, has nothing to tell.
+//!
+//! What is noted for the audit ([`crate::audited`]) is published with it.
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use slipstream_bus::{Outgoing, subject};
 use slipstream_core::config::{DisabledReason, Subscription};
 use slipstream_core::contract::Meta;
@@ -58,12 +61,21 @@ impl Registry {
         let told = tokio::time::timeout(PATIENCE, self.publish_noted()).await;
         if let Err(error) = told.map_err(|_| RegistryError::Unanswered).flatten() {
             let error = format!("{:#}", anyhow::Error::from(error));
-            tracing::warn!(error, "an event about an endpoint is not published yet");
+            tracing::warn!(error, "what happened to an endpoint is not published yet");
         }
     }
 
-    /// Publishes everything that is noted.
+    /// Publishes everything that is noted: records of the audit, and then events.
     pub(crate) async fn publish_noted(&self) -> Result<(), RegistryError> {
+        loop {
+            let records = outbox::audited::oldest(self.store().connection(), BATCH).await?;
+            if records.is_empty() {
+                break;
+            }
+            try_join_all(records.iter().map(|record| self.audit().record(record))).await?;
+            let ids: Vec<_> = records.iter().map(|record| record.id).collect();
+            outbox::audited::remove(self.store().connection(), &ids).await?;
+        }
         loop {
             let entries = outbox::oldest(self.store().connection(), BATCH).await?;
             if entries.is_empty() {

@@ -72,7 +72,15 @@ fn key_set(subscription: &Subscription, now: Timestamp) -> Result<KeySet, Signin
     summary = "Get the public keys that verify a subscription's webhooks",
     description = "A JWK Set (RFC 7517). Empty, where webhooks are signed with a shared secret only.",
     params(("subscription" = inline(SubscriptionId), Path, description = "The subscription")),
-    responses((status = 200, description = "The keys that sign now, newest first.", body = KeySet, content_type = "application/jwk-set+json"), NotFound)
+    responses(
+        (
+            status = 200,
+            description = "The keys that sign now, newest first.",
+            body = KeySet,
+            content_type = "application/jwk-set+json",
+        ),
+        NotFound,
+    )
 )]
 pub(crate) async fn get(
     State(state): State<AppState>,

@@ -13,9 +13,11 @@
 //! | how a receiver is asked for its consent, and how it gives it later | `handshake` |
 //! | what happens when a receiver fails, recovers or answers 410 | `endpoints` |
 //! | how anybody hears of that | `events` |
+//! | how that is recorded, since nobody did it with a credential | `audited` |
 //! | how secrets are sealed, and the master key replaced | `secrets` |
 //! | how signing keys are made, rotated and revoked, and where receivers find them | `keys`, `signing`, `key_set` |
 
+mod audited;
 mod config;
 mod demo;
 mod endpoints;
@@ -41,14 +43,13 @@ use slipstream_core::sealing::Tenant;
 use slipstream_service::access::{Around, RouteError, Routers, Routes};
 use slipstream_service::audit::Audit;
 use slipstream_service::auth::Guards;
-use slipstream_service::auth::token::Verifier;
 use slipstream_service::idempotency::Idempotency;
 use slipstream_service::{Context, Directory, Vault, idempotency};
 use slipstream_store::Store;
 
 pub use self::config::{
-    BadCallbackUrl, BadSchemes, CallbackUrl, Config, HandshakeConfig, HandshakePolicy, NotADnsName, Origin, Schemes,
-    SigningConfig,
+    BadCallbackUrl, BadSchemes, CallbackUrl, Config, HandshakeConfig, HandshakePolicy, LimitsConfig, NotADnsName,
+    Origin, Schemes, SigningConfig,
 };
 pub use self::demo::{DemoCredentials, seed_demo};
 use self::handshake::Handshake;
@@ -77,10 +78,10 @@ async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     let bus = Bus::connect(&config.bus).await.context("cannot use the bus")?;
     slipstream_service::watch_bus(ctx, "registry.bus", &bus);
     let bucket = bus.config_bucket().await.context("cannot open the config bucket")?;
-    let once = Idempotency::new(store.clone(), &config.http);
+    let once = Idempotency::new(store.clone(), &config.http, &ctx.to_the_end);
     ctx.spawn("registry idempotency keys", idempotency::forget_old(store.clone(), ctx.stop.clone()));
     secrets::check_bucket(&store, &bucket, &vault).await?;
-    let registry = Registry::new(store, bucket, &bus, vault.clone());
+    let registry = Registry::new(store, bucket, &bus, vault.clone(), config.limits);
     registry.ensure_key(&Tenant::System).await.context("cannot make the first data key")?;
 
     reconcile::once(&registry).await.context("cannot bring the config bucket up to date")?;
@@ -97,8 +98,7 @@ async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
         ctx.spawn("registry handshakes", handshake::again::run(again, ctx.stop.clone()));
     }
     let directory = Directory::watch_and_open(&bus, &vault, ctx).await?;
-    let verifier = Verifier::start(&config.auth.issuers, ctx).context("auth.issuers")?;
-    let guards = Guards::new(directory.clone()).with_tokens(verifier).with_operator(&config.operator);
+    let guards = config.auth.start(directory.clone(), ctx).context("auth")?.with_operator(&config.operator);
     let state = AppState {
         registry,
         directory,
@@ -107,14 +107,13 @@ async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
         targets,
         body_timeout: config.http.body_timeout,
     };
-    // From the outermost to the innermost: a repeat of a request costs a token, and is no second act.
-    let around: [Arc<dyn Around>; 3] =
-        [Arc::new(ctx.quotas.clone()), Arc::new(once), Arc::new(Audit::new(&bus, "subscription-registry"))];
+    // From the outermost to the innermost: a repeat of a request is no second act.
+    let around: [Arc<dyn Around>; 2] = [Arc::new(once), Arc::new(Audit::new(&bus, registry::NAME, &ctx.to_the_end))];
     Ok(routes(&guards, around, state)?)
 }
 
 /// All routes. What receivers use needs no credential; a caller of the surface with a quota pays a token for each request.
-fn routes(guards: &Guards, around: [Arc<dyn Around>; 3], state: AppState) -> Result<Routers, RouteError> {
+fn routes(guards: &Guards, around: [Arc<dyn Around>; 2], state: AppState) -> Result<Routers, RouteError> {
     let routes = around.into_iter().fold(Routes::new(guards), Routes::around);
     operator::add(slipstream::add(routes))
         .add(Method::GET, handshake::callback::PATH, handshake::callback::grant)
@@ -129,5 +128,5 @@ fn routes(guards: &Guards, around: [Arc<dyn Around>; 3], state: AppState) -> Res
 /// When it cannot start, or one of its parts failed.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let http = config.http.clone();
-    slipstream_service::run("subscription-registry", http, async |ctx: &Context| start(config, ctx).await).await
+    slipstream_service::run(registry::NAME, http, async |ctx: &Context| start(config, ctx).await).await
 }

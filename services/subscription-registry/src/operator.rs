@@ -30,6 +30,8 @@ pub(crate) fn add(routes: Routes<AppState>) -> Routes<AppState> {
         .add(Method::POST, "/admin/v1/accounts", accounts::create)
         .add(Method::GET, "/admin/v1/accounts", accounts::list)
         .add(Method::GET, "/admin/v1/accounts/{id}", accounts::get)
+        .add(Method::PUT, "/admin/v1/accounts/{id}", accounts::put)
+        .add(Method::DELETE, "/admin/v1/accounts/{id}", accounts::delete)
         .add(Method::PUT, "/admin/v1/accounts/{id}/keys/{slot}", accounts::rotate_key)
         .add(Method::PUT, "/admin/v1/accounts/{id}/quota", accounts::set_quota)
         .add(Method::GET, "/admin/v1/endpoints", endpoints::list)
@@ -52,6 +54,8 @@ pub(crate) fn add(routes: Routes<AppState>) -> Routes<AppState> {
     accounts::create,
     accounts::list,
     accounts::get,
+    accounts::put,
+    accounts::delete,
     accounts::rotate_key,
     accounts::set_quota,
     endpoints::list,

@@ -1,10 +1,12 @@
 //! Repairs the bucket: at start, and from then on every 30 s.
 //!
 //! A crash between SQL and the bucket, a bucket that was lost or edited by hand, a database restored from a backup:
-//! after one pass every row stands in the bucket as it is, and nothing else does. A pass over a bucket that needs no
+//! after one pass every row stands in the bucket as it is, and nothing else does but the keys of Open Dental, which have no
+//! row. A pass over a bucket that needs no
 //! repair reads and writes nothing else there.
 //!
-//! A pass also seals what a release before sealing wrote in clear, publishes the events that are noted and not published yet, and forgets handshakes whose time is over.
+//! A pass also seals what a release before sealing wrote in clear, publishes what is noted and not
+//! published yet, and forgets handshakes whose time is over.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -96,7 +98,7 @@ async fn clean_up(registry: &Registry) -> Result<(), RegistryError> {
     let told = tokio::time::timeout(PUBLISH_TIMEOUT, registry.publish_noted()).await;
     if let Err(error) = told.map_err(|_| RegistryError::Unanswered).flatten() {
         let error = format!("{:#}", anyhow::Error::from(error));
-        tracing::warn!(error, "events about endpoints are not published yet");
+        tracing::warn!(error, "what happened to endpoints is not published yet");
     }
     let (connection, now) = (registry.store().connection(), clock::now());
     let keys = handshakes::remove_expired(connection, now).await?;
@@ -113,6 +115,8 @@ pub(crate) async fn read(bucket: &ConfigBucket) -> Result<HashMap<String, Option
     let mut records = HashMap::new();
     while let Some(change) = changes.next().await {
         match change {
+            // Not ours: others write it.
+            Ok(ConfigChange::Put(Record::OpenDentalKey(_))) => {}
             Ok(ConfigChange::Put(record)) => drop(records.insert(record.key(), Some(record))),
             Ok(ConfigChange::Deleted { key }) => drop(records.remove(&key)),
             Ok(ConfigChange::Initialised) => break,

@@ -12,15 +12,22 @@ use std::time::Duration;
 use slipstream_bus::{Bus, BusError, ConfigBucket, Outgoing, PublishError, Publisher, StreamName, subject};
 use slipstream_core::config::{Subscription, Surface};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
-use slipstream_core::ids::SubscriptionId;
+use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_service::audit::Audit;
+use slipstream_service::http::ToTheEnd;
 use slipstream_service::vault::VaultError;
 use slipstream_service::{ApiError, Vault, clock};
 use slipstream_store::subscriptions::{self, Owner};
 use slipstream_store::{Store, StoreError, records};
 
+use crate::config::LimitsConfig;
+
 /// How long a change may take to reach the bucket before the caller hears 503 (THREATS 10: at most 5 s, SQL included).
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// What this service is called in its records of the audit.
+pub(crate) const NAME: &str = "subscription-registry";
 
 /// What the key of a subscription begins with; see [`slipstream_core::config::Record::key`].
 const SUBSCRIPTION: &str = "subscription.";
@@ -38,6 +45,8 @@ pub(crate) enum RegistryError {
     Unanswered,
     #[error("a secret could not be sealed or opened")]
     Vault(#[from] VaultError),
+    #[error("the site has {0} subscriptions, which is as many as it may have")]
+    SiteFull(u32),
 }
 
 impl RegistryError {
@@ -46,7 +55,7 @@ impl RegistryError {
         match self {
             Self::Store(error) => error.is_transient(),
             Self::Bucket(_) | Self::Publish(_) | Self::Unanswered => true,
-            Self::Vault(_) => false,
+            Self::Vault(_) | Self::SiteFull(_) => false,
         }
     }
 }
@@ -60,6 +69,7 @@ impl From<RegistryError> for ApiError {
             }
             RegistryError::Store(ref store) if !store.is_transient() => Self::internal(error),
             RegistryError::Vault(_) => Self::internal(error),
+            RegistryError::SiteFull(_) => Problem::new(ProblemKind::Unprocessable, error.to_string()).into(),
             RegistryError::Store(_) => Self::unavailable("the database did not answer in time", error),
             _ => Self::unavailable("the change could not be put in force in time; repeat it", error),
         }
@@ -83,16 +93,20 @@ pub(crate) struct Registry {
     bus: Bus,
     outcomes: Publisher,
     events: Publisher,
+    audit: Audit,
     vault: Vault,
+    limits: LimitsConfig,
     /// Removed subscriptions that are not yet announced: that is tried again with the next removal, and at the next
     /// reconciling. Lost in a crash; then waiting deliveries are cancelled when they are due, instead of at once.
     unannounced: Arc<Mutex<BTreeMap<SubscriptionId, Removal>>>,
 }
 
 impl Registry {
-    pub(crate) fn new(store: Store, bucket: ConfigBucket, bus: &Bus, vault: Vault) -> Self {
+    pub(crate) fn new(store: Store, bucket: ConfigBucket, bus: &Bus, vault: Vault, limits: LimitsConfig) -> Self {
         let [outcomes, events] = [StreamName::Outcomes, StreamName::Events].map(|stream| bus.publisher(stream));
-        Self { store, bucket, bus: bus.clone(), outcomes, events, vault, unannounced: Arc::default() }
+        // Nothing that is recorded here is a request that somebody could leave.
+        let audit = Audit::new(bus, NAME, &ToTheEnd::default());
+        Self { store, bucket, bus: bus.clone(), outcomes, events, audit, vault, limits, unannounced: Arc::default() }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -111,6 +125,16 @@ impl Registry {
     /// Where events of our own are published.
     pub(crate) fn events(&self) -> &Publisher {
         &self.events
+    }
+
+    /// Where records of the audit are published.
+    pub(crate) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// How much one tenant may have.
+    pub(crate) fn limits(&self) -> LimitsConfig {
+        self.limits
     }
 
     /// Makes the bucket say what SQL says about `key`; announces a subscription that is gone.
@@ -144,6 +168,12 @@ impl Registry {
     /// Makes the bucket say what SQL says about a subscription.
     pub(crate) async fn mirror_subscription(&self, id: SubscriptionId) -> Result<(), RegistryError> {
         self.mirror(&subscription_key(id)).await
+    }
+
+    /// Makes the bucket say what SQL says about an account.
+    pub(crate) async fn mirror_account(&self, id: AccountId) -> Result<(), RegistryError> {
+        // As `Record::key` has it; there may be no record any more.
+        self.mirror(&format!("account.{id}")).await
     }
 
     /// Deletes a subscription; says which it was, or none.

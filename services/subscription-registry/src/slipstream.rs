@@ -8,9 +8,8 @@ mod holder;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use http::{HeaderMap, Method, StatusCode};
+use axum::extract::{Path, Request, State};
+use http::{Method, StatusCode};
 use slipstream_core::config::{Consent, EndpointLimits, EndpointState, Health, Site, Subscription, Surface};
 use slipstream_core::feature::FeatureRef;
 use slipstream_core::ids::SubscriptionId;
@@ -91,11 +90,11 @@ async fn subscribe(
     at: AtSite,
     note: Note,
     Path((_, feature)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Json<WebhookSubscription>, ApiError> {
     let caller = Caller::check(at, &feature)?;
-    let body: WebhookSubscription = read_json(&headers, body, &state).await?;
+    let (parts, body) = request.into_parts();
+    let body: WebhookSubscription = read_json(&parts, body, &state).await?;
     let (wanted, target) = body.check(&caller.feature, &state.targets)?;
     let wanted = Subscription {
         // Time-ordered, so that lists by id are lists by age. Kept out when there is a subscription already.
@@ -115,6 +114,8 @@ async fn subscribe(
         signing_keys: state.schemes.iter().map(|scheme| keys::signing_key(*scheme)).collect(),
         revision: 1,
     };
+    // Before an account is made of a token: who only finds no room leaves nothing behind.
+    state.registry.check_room(state.registry.store().connection(), caller.owner()).await?;
     holder::ensure_account(&state.registry, &caller.principal).await?;
     let Subscribed { subscription, refusal } = state.registry.subscribe(&state.handshake, wanted, &target).await?;
     let Subscription { id, site, revision, .. } = &subscription;

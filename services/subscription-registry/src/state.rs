@@ -6,10 +6,11 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use http::HeaderMap;
+use http::request::Parts;
 use serde::de::DeserializeOwned;
 use slipstream_core::config::Subscription;
 use slipstream_core::ids::SubscriptionId;
-use slipstream_core::limits::BODY_BYTES_MAX;
+use slipstream_core::limits::MANAGEMENT_BODY_BYTES_MAX;
 use slipstream_core::problem::Problem;
 use slipstream_core::signing::Scheme;
 use slipstream_service::audit::Note;
@@ -90,6 +91,9 @@ impl AppState {
 }
 
 /// A JSON body within its limits: 413, 415, 408, and 400 naming the member at fault.
+///
+/// Bodies of operators deny members that they do not know: a misspelt one that is ignored does something else than was
+/// asked for, and whoever asked believes it.
 pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
@@ -97,18 +101,14 @@ impl<T: DeserializeOwned> FromRequest<AppState> for Json<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        Ok(Self(read_json(&parts.headers, body, state).await?))
+        Ok(Self(read_json(&parts, body, state).await?))
     }
 }
 
 /// As the extractor [`Json`], for handlers that check something else first.
-pub(crate) async fn read_json<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-    state: &AppState,
-) -> Result<T, ApiError> {
-    let bytes = read(headers, body, state).await?;
-    Ok(read_bytes(headers, &bytes)?)
+pub(crate) async fn read_json<T: DeserializeOwned>(parts: &Parts, body: Body, state: &AppState) -> Result<T, ApiError> {
+    let bytes = read(parts, body, state).await?;
+    Ok(read_bytes(&parts.headers, &bytes)?)
 }
 
 /// As [`Json`], where the body may be left out, or null: then it is the type's default.
@@ -119,14 +119,14 @@ impl<T: DeserializeOwned + Default> FromRequest<AppState> for OptionalJson<T> {
 
     async fn from_request(request: Request, state: &AppState) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, state).await?;
+        let bytes = read(&parts, body, state).await?;
         let given: Option<T> = if bytes.is_empty() { None } else { read_bytes(&parts.headers, &bytes)? };
         Ok(Self(given.unwrap_or_default()))
     }
 }
 
-async fn read(headers: &HeaderMap, body: Body, state: &AppState) -> Result<Bytes, Problem> {
-    slipstream_service::http::read_body(headers, body, BODY_BYTES_MAX, state.body_timeout).await
+async fn read(parts: &Parts, body: Body, state: &AppState) -> Result<Bytes, Problem> {
+    slipstream_service::http::read_body(parts, body, MANAGEMENT_BODY_BYTES_MAX, state.body_timeout).await
 }
 
 fn read_bytes<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {

@@ -62,6 +62,12 @@ impl Account {
         Self { key: key.to_owned(), ..self.clone() }
     }
 
+    /// The same account, that publishes at another replica of ingest.
+    #[must_use]
+    pub fn at_ingest(&self, ingest: SocketAddr) -> Self {
+        Self { bases: Bases { ingest, ..self.bases }, ..self.clone() }
+    }
+
     /// The client it uses.
     pub const fn http(&self) -> &reqwest::Client {
         &self.http

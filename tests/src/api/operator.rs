@@ -120,6 +120,23 @@ impl Operator {
         rotated["key"].as_str().expect("a key is a text").to_owned()
     }
 
+    /// Changes an account, all of it but keys and quota.
+    pub async fn put_account(&self, account: &Account, change: Value) -> Answer {
+        self.registry(Method::PUT, &format!("accounts/{}", account.id), Some(change)).await
+    }
+
+    /// Deletes an account by its id.
+    pub async fn delete_account(&self, id: &str) -> Answer {
+        self.registry(Method::DELETE, &format!("accounts/{id}"), None).await
+    }
+
+    /// The endpoints of an account, which may be a deleted one; at most 100.
+    pub async fn endpoints_of(&self, account: &str) -> Vec<Value> {
+        let path = format!("endpoints?limit=100&account={account}");
+        let page: Value = self.registry(Method::GET, &path, None).await.parsed(200);
+        page["items"].as_array().expect("a page has items").clone()
+    }
+
     /// Sets or lifts an account's quota.
     pub async fn set_quota(&self, account: &Account, quota: Option<(u32, u32)>) {
         let body = json!({ "quota": quota_json(quota) });

@@ -12,6 +12,10 @@ use super::{Service, Settings};
 use crate::LIMIT;
 use crate::relay::Relay;
 
+/// What sets a service's two ports.
+const LISTEN: &str = "SLIPSTREAM__HTTP__LISTEN";
+const OPERATOR_LISTEN: &str = "SLIPSTREAM__HTTP__OPERATOR_LISTEN";
+
 /// The processes, and the cable to their database. Killed when dropped.
 #[derive(Debug)]
 pub(super) struct FourProcesses {
@@ -30,6 +34,22 @@ struct Running {
     operator_address: SocketAddr,
 }
 
+/// One more process of a service; killed when dropped.
+#[derive(Debug)]
+pub struct Replica(Running);
+
+impl Replica {
+    /// Where everybody connects.
+    pub const fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.0.process.id()
+    }
+}
+
 impl FourProcesses {
     /// Starts all at once, as an orchestrator would, and waits until each is ready.
     pub(super) async fn start(settings: &Settings, directory: &Path, nats_url: &str) -> Self {
@@ -42,8 +62,7 @@ impl FourProcesses {
         let password = settings.database_password.as_ref().map(|password| format!(":{password}")).unwrap_or_default();
         let direct_url = url.clone();
         let url = format!("{scheme}://{user}{password}@{}/{name}", database.address());
-        let free = || SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let addresses = Service::ALL.map(|service| (service, free(), free()));
+        let addresses = Service::ALL.map(|service| (service, free_address(), free_address()));
         let registry =
             addresses.iter().find(|(service, ..)| *service == Service::Registry).expect("every service runs").1;
         let surroundings = Surroundings { directory, nats_url, registry };
@@ -52,8 +71,8 @@ impl FourProcesses {
             let mut program = Program::new(service.program(), directory)
                 .arg("--config")
                 .arg(config.file.display().to_string())
-                .env("SLIPSTREAM__HTTP__LISTEN", address.to_string())
-                .env("SLIPSTREAM__HTTP__OPERATOR_LISTEN", operator_address.to_string());
+                .env(LISTEN, address.to_string())
+                .env(OPERATOR_LISTEN, operator_address.to_string());
             for (name, value) in config.variables {
                 program = program.env(name, value);
             }
@@ -64,6 +83,16 @@ impl FourProcesses {
             running.wait_ready().await;
         }
         processes
+    }
+
+    pub(super) async fn replica(&mut self, service: Service) -> Replica {
+        let (address, operator_address) = (free_address(), free_address());
+        // Writes to the log of the first; of two values of a variable the later one counts.
+        let program = self.find(service).program.clone().env(LISTEN, address.to_string());
+        let program = program.env(OPERATOR_LISTEN, operator_address.to_string());
+        let mut replica = Running { service, process: program.start(), program, address, operator_address };
+        replica.wait_ready().await;
+        Replica(replica)
     }
 
     fn find(&mut self, service: Service) -> &mut Running {
@@ -108,6 +137,10 @@ impl FourProcesses {
         };
         self.running.iter().map(end).collect()
     }
+}
+
+fn free_address() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
 }
 
 impl Running {

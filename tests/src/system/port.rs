@@ -7,7 +7,11 @@ use std::net::TcpListener;
 const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 /// A loopback port that nobody listens on.
-pub(crate) fn free_port() -> u16 {
+///
+/// # Panics
+///
+/// If there is none.
+pub fn free_port() -> u16 {
     let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
     let mut random = std::iter::repeat_with(|| rand::random_range(PORTS));
     random.by_ref().take(1000).find(is_free).expect("one of a thousand ports is free")

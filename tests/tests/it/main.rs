@@ -1,5 +1,6 @@
 //! The whole system, from request to webhook to record. Most tests run twice: in one process and in four.
 
+mod accounts;
 mod audit;
 mod conformance;
 mod examples;

@@ -100,18 +100,27 @@ fn references_lead_somewhere_and_nothing_is_there_that_none_leads_to() {
         let document: Value = serde_json::from_str(&json).unwrap();
         let mut used = BTreeSet::new();
         references(&document, &mut used);
-        let there = document["components"]["schemas"].as_object().unwrap().keys();
-        let there: BTreeSet<String> = there.map(|name| format!("#/components/schemas/{name}")).collect();
+        let mut there = BTreeSet::new();
+        for kind in ["schemas", "headers"] {
+            let names = document["components"][kind].as_object().unwrap().keys();
+            there.extend(names.map(|name| format!("#/components/{kind}/{name}")));
+        }
         assert_eq!(used, there, "{name}");
     }
 }
 
 fn references(value: &Value, found: &mut BTreeSet<String>) {
     match value {
-        Value::Array(elements) => elements.iter().for_each(|element| references(element, found)),
+        Value::Array(elements) => {
+            for element in elements {
+                references(element, found);
+            }
+        }
         Value::Object(members) => {
             found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
-            members.values().for_each(|member| references(member, found));
+            for member in members.values() {
+                references(member, found);
+            }
         }
         _ => {}
     }

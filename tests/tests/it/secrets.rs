@@ -22,7 +22,7 @@ use slipstream_tests::{LIMIT, OPERATOR_TOKEN, Service, Settings, Shape, System};
 use self::flows::{Canaries, Flows};
 use self::needles::{Found, Needles};
 
-/// What the system logs: everything of ours, and what libraries say at most.
+/// What the system logs: all there is, of libraries too.
 const LOG_FILTER: &str = "debug";
 
 /// A password that has nothing in it that a URL would have to escape.

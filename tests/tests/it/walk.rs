@@ -8,7 +8,8 @@ use slipstream_service::access::{Access, Entry, TABLE, UnknownSite};
 use slipstream_service::auth::API_KEY;
 use slipstream_test_support::builders::{ORGANISATION, SITE};
 use slipstream_test_support::{Issuer, eventually};
-use slipstream_tests::{Account, Bases, LIMIT, NewAccount, OPERATOR_TOKEN, Settings, Shape, System};
+use slipstream_tests::{Account, Bases, LIMIT, NewAccount, OPERATOR_TOKEN, Service, Settings, Shape, System};
+use tokio::net::TcpStream;
 
 slipstream_tests::journeys![every_route_lets_in_whom_its_entry_names_and_nobody_else];
 
@@ -19,14 +20,54 @@ const NO_SITE: &str = "sgbHJdm";
 /// What the router answers where it has no route.
 const NO_ROUTE: &str = "there is nothing at this path";
 
+/// What is tried on a route of a site: a key and a token that are right, what is 401, what is 403, and two bad slugs.
+const OF_A_SITE: usize = 2 + 8 + 4 + 2;
+/// Of operators: their token, and what is 401.
+const OF_OPERATORS: usize = 1 + 7;
+/// Of anything else: whoever comes.
+const OF_ANYBODY: usize = 1;
+
 /// A credential, as it stands in a request.
 type Credential<'a> = (&'static str, &'a str);
 
 struct Walk {
     client: reqwest::Client,
     bases: Bases,
+    processes: Vec<Process>,
     /// How many requests were made and judged.
     cases: usize,
+}
+
+/// The listeners of a process.
+#[derive(Debug, Clone, Copy)]
+struct Process {
+    /// None of the dispatcher, which has nothing for everybody.
+    public: Option<SocketAddr>,
+    operator: SocketAddr,
+}
+
+impl Process {
+    /// All of a system, each once.
+    async fn all(shape: Shape, system: &mut System) -> Vec<Self> {
+        let Bases { ingest, registry, activity_log, operator } = system.bases();
+        if shape == Shape::OneProcess {
+            return vec![Self { public: Some(ingest), operator: operator.ingest }];
+        }
+        let unused = system.public_address(Service::Dispatcher);
+        assert!(TcpStream::connect(unused).await.is_err(), "the dispatcher listens at {unused}, for nobody");
+        vec![
+            Self { public: Some(ingest), operator: operator.ingest },
+            Self { public: Some(registry), operator: operator.registry },
+            Self { public: Some(activity_log), operator: operator.activity_log },
+            Self { public: None, operator: operator.dispatcher },
+        ]
+    }
+
+    /// Its listener for this entry, and the other one.
+    fn listeners(&self, entry: &Entry) -> (Option<SocketAddr>, Option<SocketAddr>) {
+        let Self { public, operator } = *self;
+        if entry.is_for_operators() { (Some(operator), public) } else { (public, Some(operator)) }
+    }
 }
 
 struct Answer {
@@ -44,7 +85,7 @@ impl Answer {
 
 async fn every_route_lets_in_whom_its_entry_names_and_nobody_else(shape: Shape) {
     let issuer = Issuer::start().await;
-    let system = System::with(shape, Settings { issuer: Some(issuer.url()), ..Settings::default() }).await;
+    let mut system = System::with(shape, Settings { issuer: Some(issuer.url()), ..Settings::default() }).await;
     system.operator.put_site(OTHER_SITE).await;
     let right = system.external().await;
     let elsewhere = system.account(NewAccount { sites: json!([OTHER_SITE]), ..NewAccount::default() }).await;
@@ -64,7 +105,8 @@ async fn every_route_lets_in_whom_its_entry_names_and_nobody_else(shape: Shape) 
         token_bad: format!("{}x", token(json!(["Events.Publish"]), json!([SITE]))),
         operator: format!("Bearer {OPERATOR_TOKEN}"),
     };
-    let mut walk = Walk { client: right.http().clone(), bases: system.bases(), cases: 0 };
+    let processes = Process::all(shape, &mut system).await;
+    let mut walk = Walk { client: right.http().clone(), bases: system.bases(), processes, cases: 0 };
     for account in [&right, &elsewhere, &powerless] {
         walk.wait_until_known(account).await;
     }
@@ -78,7 +120,31 @@ async fn every_route_lets_in_whom_its_entry_names_and_nobody_else(shape: Shape) 
     }
     println!("{shape:?}: {} entries, {routes} routes, {} cases, all as expected", TABLE.len(), walk.cases);
     // Fewer would mean that the walk has left something out.
-    assert!(routes > TABLE.len() && walk.cases > 5 * routes, "{routes} routes, {} cases", walk.cases);
+    let expected: usize = TABLE.iter().map(|entry| expected_cases(entry, &walk.processes)).sum();
+    assert_eq!(walk.cases, expected, "{routes} routes of {} entries", TABLE.len());
+}
+
+/// So many requests must be made and judged for an entry.
+fn expected_cases(entry: &Entry, processes: &[Process]) -> usize {
+    let at_each_that_has_it = match entry.access {
+        Access::Slipstream(..) => OF_A_SITE + usize::from(entry.method == Method::GET),
+        Access::Operator => OF_OPERATORS + usize::from(entry.method == Method::GET),
+        _ => OF_ANYBODY,
+    };
+    let of_path = |path: String| {
+        let having: Vec<_> = processes.iter().filter(|process| process.listeners(entry).0.is_some()).collect();
+        // First every listener of its kind is asked whether it has the path.
+        let asked = having.len();
+        let owners = if is_of_every_process(entry) { having } else { vec![having[0]] };
+        // Then, at each that has it, the other listener, which must not. What is of one process has both.
+        let has_other = |process: &&&Process| process.listeners(entry).1.is_some() && !is_on_both(entry, &path);
+        asked + owners.len() * at_each_that_has_it + owners.iter().filter(has_other).count()
+    };
+    entry.paths().map(of_path).sum()
+}
+
+fn is_of_every_process(entry: &Entry) -> bool {
+    entry.access == Access::Probe || entry.path == "/openapi.json"
 }
 
 struct Callers {
@@ -121,20 +187,17 @@ impl Walk {
         Answer { status, www_authenticate: headers.contains_key("www-authenticate"), detail }
     }
 
-    /// The services that have this route: their addresses on the listener it belongs to, and on the other one.
-    async fn services(
-        &self,
+    /// The processes that have this route: their addresses on the listener it belongs to, and on the other one.
+    async fn owners(
+        &mut self,
         entry: &Entry,
         path: &str,
         credentials: &[Credential<'_>],
-    ) -> Vec<(SocketAddr, SocketAddr)> {
-        let Bases { ingest, registry, activity_log, operator } = self.bases;
-        let mut pairs =
-            vec![(ingest, operator.ingest), (registry, operator.registry), (activity_log, operator.activity_log)];
-        pairs.dedup();
+    ) -> Vec<(SocketAddr, Option<SocketAddr>)> {
         let mut found = Vec::new();
-        for (public, operators) in pairs {
-            let (its, other) = if entry.is_for_operators() { (operators, public) } else { (public, operators) };
+        for process in self.processes.clone() {
+            let (Some(its), other) = process.listeners(entry) else { continue };
+            self.cases += 1;
             let answer = self.ask(its, &entry.method, path, credentials).await;
             if !answer.is_no_route() && answer.status != 405 {
                 found.push((its, other));
@@ -151,15 +214,15 @@ impl Walk {
             Access::Public | Access::Probe => &[],
             other => panic!("the walk does not know how to go through {other:?}: tell it"),
         };
-        let services = self.services(entry, &path, right).await;
-        // Every process has these.
-        let is_of_all = entry.access == Access::Probe || entry.path == "/openapi.json";
-        assert!(services.len() == 1 || (is_of_all && !services.is_empty()), "{} {route}: {services:?}", entry.method);
-        for (base, other) in services {
+        let owners = self.owners(entry, &path, right).await;
+        let could = self.processes.iter().filter(|process| process.listeners(entry).0.is_some()).count();
+        let expected = if is_of_every_process(entry) { could } else { 1 };
+        assert_eq!(owners.len(), expected, "{} {route} is at {owners:?}", entry.method);
+        for (base, other) in owners {
             let mut at = At { walk: self, base, entry, path: &path };
             at.lets_in(right).await;
             // On the other listener it is not there, whoever asks.
-            if !is_on_both(entry, route) {
+            if let Some(other) = other.filter(|_| !is_on_both(entry, route)) {
                 at.is_absent_at(other, right).await;
             }
             match entry.access {
@@ -246,6 +309,7 @@ impl At<'_> {
             UnknownSite::NotFound => S::NOT_FOUND,
         };
         self.refuses("a site that nobody made", &with_values(route, NO_SITE), &right, unknown).await;
+        self.refuses_head().await;
     }
 
     async fn operator_route(&mut self, callers: &Callers) {
@@ -261,11 +325,15 @@ impl At<'_> {
         ] {
             self.refuses(what, path, credentials, StatusCode::UNAUTHORIZED).await;
         }
+        self.refuses_head().await;
+    }
+
+    /// `HEAD` comes as `GET` does.
+    async fn refuses_head(&mut self) {
         if self.entry.method == Method::GET {
-            // `HEAD` comes as `GET` does.
             self.walk.cases += 1;
-            let head = self.walk.ask(self.base, &Method::HEAD, path, &[]).await;
-            assert_eq!(head.status, 401, "HEAD {path}");
+            let head = self.walk.ask(self.base, &Method::HEAD, self.path, &[]).await;
+            assert_eq!(head.status, 401, "HEAD {}", self.path);
         }
     }
 }

@@ -14,14 +14,16 @@ pub const AUDIT_TEXT_LEN_MAX: usize = 256;
 ///
 /// What changes something leaves two records: one that it was begun, durable before anything is done, and one of how it
 /// ended. A beginning without an end says that it is not known whether it was done: somebody has to look. What reads
-/// leaves one, durable before anything is shown.
+/// leaves one, durable before anything is shown. What happens to an endpoint without anybody's credential leaves one too,
+/// noted in the very transaction that it happens in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audited {
     /// This record; its id on the bus, too, so that a repeat is recorded once.
     pub id: AuditId,
     /// When.
     pub at: Timestamp,
-    /// Who: `operator`, `account:{uuid}` or `token:{issuer}/{subject}`.
+    /// Who: `operator`, `account:{uuid}`, `token:{issuer}/{subject}` or `practice:{name}/{key}` by a credential; an
+    /// [`Unasked`] without.
     pub actor: String,
     /// What.
     pub action: Action,
@@ -33,12 +35,12 @@ pub struct Audited {
     /// Whose site, where it is of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Slug>,
-    /// The trace of the request: 32 hex digits.
+    /// The trace of the request, if there was one: 32 hex digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<String>,
     /// How it went.
     pub outcome: AuditOutcome,
-    /// The status of the answer; none while it is only begun.
+    /// The status of the answer; none while it is only begun, nor of what nobody is answered about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Of an end: the record of its beginning.
@@ -85,18 +87,24 @@ names! {
     AccountCreate = "account.create",
     /// One of an account's keys was replaced and shown.
     AccountRotateKey = "account.rotate-key",
+    /// An account was changed: its name, kind, sites or permissions.
+    AccountPut = "account.put",
+    /// An account was deleted; its keys let nobody in any more.
+    AccountDelete = "account.delete",
     /// An account's quota was set or lifted.
-    AccountLimit = "account.limit",
+    AccountSetQuota = "account.set-quota",
     /// A subscription was made or replaced.
     SubscriptionPut = "subscription.put",
     /// A subscription was removed.
     SubscriptionDelete = "subscription.delete",
     /// An endpoint was switched on.
     EndpointEnable = "endpoint.enable",
-    /// An endpoint was switched off.
+    /// An endpoint was switched off: by an operator, by its receiver (410), or because it did nothing but fail for days.
     EndpointDisable = "endpoint.disable",
     /// An endpoint's limits were set.
     EndpointLimit = "endpoint.limit",
+    /// The receiver agreed to be called, or to other terms: when it was asked, or with a callback key.
+    ConsentGrant = "consent.grant",
     /// An endpoint's signing keys were shown.
     SecretRead = "secret.read",
     /// An endpoint's signing key was replaced; its keys were shown.
@@ -107,8 +115,8 @@ names! {
     DeliveryRead = "delivery.read",
     /// A delivery that waits was moved.
     DeliveryReschedule = "delivery.reschedule",
-    /// A delivery that waits was hurried.
-    DeliveryHurry = "delivery.deliver-now",
+    /// A delivery that waits was let go at once.
+    DeliveryDeliverNow = "delivery.deliver-now",
     /// A delivery that waits was cancelled.
     DeliveryCancel = "delivery.cancel",
     /// A delivery was made again.
@@ -120,7 +128,7 @@ names! {
     /// The times of a scheduled event were changed.
     EventReschedule = "event.reschedule",
     /// A scheduled event was let come due.
-    EventHurry = "event.deliver-now",
+    EventDeliverNow = "event.deliver-now",
     /// A scheduled event was cancelled.
     EventCancel = "event.cancel",
     /// Many deliveries were made again, or counted for that.
@@ -131,6 +139,8 @@ names! {
     ReplayResume = "replay.resume",
     /// A replay job was cancelled.
     ReplayCancel = "replay.cancel",
+    /// Every data key was wrapped by another master key.
+    MasterKeyRotate = "master-key.rotate",
 }
 
 names! {
@@ -150,6 +160,19 @@ names! {
     Event = "event",
     /// A replay job, by its id.
     Replay = "replay",
+    /// A master key, by its id; the one that takes over.
+    MasterKey = "master-key",
+}
+
+names! {
+    /// Who does what nobody asks for with a credential.
+    Unasked:
+    /// Slipstream itself, by what it has seen of an endpoint.
+    System = "system",
+    /// Whoever receives webhooks: by what it answered, or with the callback key that it was sent.
+    Receiver = "receiver",
+    /// Whoever runs a command beside the settings and the secrets of the deployment.
+    Command = "command",
 }
 
 names! {
@@ -244,6 +267,7 @@ mod tests {
             assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
         }
         assert_eq!(Action::from_name("endpoint.explode"), None);
+        assert_eq!(Unasked::ALL.iter().map(|it| it.as_str()).collect::<Vec<_>>(), ["system", "receiver", "command"]);
     }
 
     #[test]

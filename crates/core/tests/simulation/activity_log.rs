@@ -12,6 +12,7 @@ use slipstream_core::limits::DEDUPLICATION_MILLIS;
 use slipstream_core::timestamp::Timestamp;
 
 use super::message::{ConsumerName, Payload};
+use super::mutation::Mutation;
 use super::node::{ACTIVITY_LOG, Node};
 use super::world::World;
 
@@ -23,6 +24,8 @@ pub(crate) struct ActivityLog {
     pub(crate) events: BTreeMap<(EventKey, Timestamp), RoutedEvent>,
     pub(crate) deliveries: BTreeMap<DeliveryId, DeliveryRow>,
     attempts: BTreeMap<(DeliveryId, u32), (SubscriptionId, Timestamp)>,
+    /// When subscriptions were removed.
+    removed: BTreeMap<SubscriptionId, Timestamp>,
 }
 
 #[derive(Debug, Clone)]
@@ -49,6 +52,15 @@ impl DeliveryRow {
             DeliveryState::Succeeded => 5,
         };
         (finality, self.updated_at)
+    }
+
+    /// Ends it because its subscription was removed, unless it has ended already.
+    fn cancel(&mut self, at: Timestamp) {
+        if !self.state.is_terminal() {
+            self.state = DeliveryState::Cancelled;
+            self.reason = Some(Reason::SubscriptionRemoved);
+            self.updated_at = at;
+        }
     }
 }
 
@@ -110,6 +122,15 @@ impl ActivityLog {
     }
 
     fn fold_delivery(&mut self, delivery: DeliveryId, row: DeliveryRow) {
+        let removed_at = self.removed.get(&row.subscription).copied();
+        self.fold_row(delivery, row);
+        // Told of what waits for a subscription after it was removed: nobody else would end that.
+        if let (Some(at), Some(row)) = (removed_at, self.deliveries.get_mut(&delivery)) {
+            row.cancel(at);
+        }
+    }
+
+    fn fold_row(&mut self, delivery: DeliveryId, row: DeliveryRow) {
         let stands = self.deliveries.entry(delivery).or_insert_with(|| row.clone());
         if row.precedence() > stands.precedence() {
             *stands = row;
@@ -120,12 +141,9 @@ impl ActivityLog {
         if changed.change != EndpointChange::Removed {
             return;
         }
+        self.removed.insert(changed.subscription, changed.at);
         for row in self.deliveries.values_mut().filter(|row| row.subscription == changed.subscription) {
-            if !row.state.is_terminal() {
-                row.state = DeliveryState::Cancelled;
-                row.reason = Some(Reason::SubscriptionRemoved);
-                row.updated_at = changed.at;
-            }
+            row.cancel(changed.at);
         }
     }
 
@@ -152,7 +170,11 @@ pub(crate) async fn run(node: Node) {
         let batch = node.pull(ConsumerName::ActivityLog, 16).await;
         node.step().await;
         for message in &batch {
-            node.world.log.borrow_mut().fold(&message.stored.payload);
+            let mut log = node.world.log.borrow_mut();
+            log.fold(&message.stored.payload);
+            if node.world.is(Mutation::ForgetRemovals) {
+                log.removed.clear();
+            }
         }
         for message in &batch {
             node.acknowledge(message).await;

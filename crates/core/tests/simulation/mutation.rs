@@ -60,8 +60,8 @@ pub(crate) enum Mutation {
     OlderInPlaceOfNewer,
     /// When a delivery that was handed out again ends, what an earlier life of it scheduled is left to go on.
     LeaveOtherLife,
-    /// What waits for a subscription is taken away when that is removed.
-    PurgeAtRemoval,
+    /// The log does not know of a removal any more when a record of what waited for the subscription comes in.
+    ForgetRemovals,
     /// The loop that picks deliveries waits for each receiver's answer.
     AttemptInline,
     /// The body is written anew before it is sent.
@@ -100,7 +100,7 @@ impl Mutation {
         Self::RepeatInPlaceOfOriginal,
         Self::OlderInPlaceOfNewer,
         Self::LeaveOtherLife,
-        Self::PurgeAtRemoval,
+        Self::ForgetRemovals,
         Self::AttemptInline,
         Self::RewriteBody,
         Self::IgnoreDisabled,

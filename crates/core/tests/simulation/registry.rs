@@ -18,7 +18,6 @@ use uuid::Uuid;
 
 use super::chance::Chance;
 use super::message::{ConsumerName, Outgoing, Payload, Place, Subject};
-use super::mutation::Mutation;
 use super::node::{DISPATCHERS_MAX, Node, REGISTRY};
 use super::receiver::Receiver;
 use super::world::World;
@@ -210,8 +209,8 @@ pub(crate) fn rotate(world: &Rc<World>, id: SubscriptionId, now: Timestamp) {
     }
 }
 
-/// Deletes a subscription: out of SQL, out of the bucket, and announced. What waits for it comes due and ends at the gate:
-/// a record of it may be on its way behind the announcement, and nobody else would end that.
+/// Deletes a subscription: out of SQL, out of the bucket, and announced; then what waits for it is taken away. A record of
+/// it may be on its way behind the announcement, and the activity log ends that.
 pub(crate) async fn unsubscribe(node: &Node, id: SubscriptionId) {
     let world = &node.world;
     if world.registry.borrow_mut().rows.remove(&id).is_none() {
@@ -222,9 +221,6 @@ pub(crate) async fn unsubscribe(node: &Node, id: SubscriptionId) {
     let removed = EndpointChanged { subscription: id, at: node.now(), change: EndpointChange::Removed, revision: None };
     let message = Outgoing::new(Subject::Endpoint, Payload::Endpoint(removed)).id(format!("removed.{id}"));
     node.publish_surely(message).await;
-    if !world.is(Mutation::PurgeAtRemoval) {
-        return;
-    }
     let mut broker = world.broker.borrow_mut();
     let of_subscription = |place: &Place| matches!(place, Place::Waiting(subscription, ..) if *subscription == id);
     broker.places().into_iter().filter(of_subscription).for_each(|place| broker.purge(place));

@@ -1,4 +1,5 @@
-//! What stands before a handler: authenticates, checks the permission and the site, and only then calls it.
+//! What stands before a handler: authenticates, takes a token of the quota, checks the permission and the site, and only
+//! then calls it.
 
 use std::borrow::Cow;
 use std::future::{Ready, ready};
@@ -10,12 +11,12 @@ use axum::extract::Request;
 use axum::handler::Handler;
 use axum::response::Response;
 use futures::future::Either;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use slipstream_core::config::{Permission, Site};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 
-use super::{Access, Entry, Refuse, UnknownSite, segment};
+use super::{Access, EcgTenant, Entry, Refuse, UnknownSite, segment};
 use crate::auth::{Credential, Granted, Guards, Principal, in_query};
 use crate::problem::ApiError;
 use crate::trace::{self, RequestTrace};
@@ -31,8 +32,8 @@ pub(super) struct Guarded<H> {
 #[derive(Debug)]
 pub(super) struct Gate {
     entry: &'static Entry,
-    /// Which segment of the path is the site; of routes of a site.
-    site_at: usize,
+    /// Which segment of the path is the site or the organization; of routes of one.
+    tenant_at: usize,
     guards: Guards,
     refuse: Refuse,
 }
@@ -59,9 +60,13 @@ where
             Ok(found) => found,
             Err(problem) => return Either::Left(Either::Left(ready(gate.refused(problem, &request)))),
         };
-        // A token in the query makes the answer private, which is another thing to do later.
-        if let (Credential::Known(principal), false) = (&credential, in_query) {
-            return Either::Left(match gate.permit(principal.clone(), &request) {
+        // A token in the query makes the answer private, and a quota has something to say with every answer: both are
+        // things to do later.
+        if let (Credential::Known(principal), false) = (&credential, in_query)
+            && let principal = gate.guards.with_quota(principal.clone())
+            && principal.quota().is_none()
+        {
+            return Either::Left(match gate.permit(principal, &request) {
                 Ok(granted) => {
                     request.extensions_mut().insert(granted);
                     Either::Right(handler.call(request, state))
@@ -70,14 +75,26 @@ where
             });
         }
         Either::Right(Box::pin(async move {
-            let permitted = match gate.guards.verify(gate.entry.access, credential).await {
-                Ok(principal) => gate.permit(principal, &request),
-                Err(problem) => Err(problem),
-            };
-            let mut response = match permitted {
-                Ok(granted) => {
-                    request.extensions_mut().insert(granted);
-                    handler.call(request, state).await
+            let mut response = match gate.guards.verify(gate.entry.access, credential).await {
+                Ok(principal) => {
+                    let principal = gate.guards.with_quota(principal);
+                    let meter = gate.guards.meter(&principal, gate.entry);
+                    // Before the permission is looked at: whoever may not do this pays for asking all the same.
+                    let permitted = meter.begin().and_then(|()| gate.permit(principal, &request));
+                    let mut response = match permitted {
+                        Ok(granted) => {
+                            request.extensions_mut().insert(granted);
+                            request.extensions_mut().insert(meter.clone());
+                            handler.call(request, state).await
+                        }
+                        Err(problem) => {
+                            let error = ApiError::from(problem).of_quota(gate.entry.policy().as_str());
+                            gate.refused(error, &request)
+                        }
+                    };
+                    // When the answer is ready, so that what the handler took is counted.
+                    meter.write(response.headers_mut());
+                    response
                 }
                 Err(problem) => gate.refused(problem, &request),
             };
@@ -92,11 +109,13 @@ where
 
 impl Gate {
     pub(super) fn new(entry: &'static Entry, path: &str, guards: Guards, refuse: Refuse) -> Self {
-        let site_at = match entry.access {
+        let tenant_at = match entry.access {
             Access::Slipstream(..) => segment::position(path, "site").expect("a route of a site names it as {site}"),
+            Access::Ecg(_, EcgTenant::InPath) => segment::position(path, "organizationId")
+                .expect("a route of an organization names it as {organizationId}"),
             _ => 0,
         };
-        Self { entry, site_at, guards, refuse }
+        Self { entry, tenant_at, guards, refuse }
     }
 
     /// What the request shows, and whether any of it stood in the query.
@@ -111,13 +130,26 @@ impl Gate {
 
     /// What `principal` is granted at this route.
     fn permit(&self, principal: Principal, request: &Request) -> Result<Granted, Problem> {
-        let site = match self.entry.access {
-            Access::Slipstream(permission, unknown) => Some(self.site(&principal, permission, unknown, request)?),
-            Access::Ecg(role) => principal.require_ecg(role).map(|()| None)?,
-            Access::OpenDental(permission) => principal.require_open_dental(permission).map(|()| None)?,
-            Access::Public | Access::Probe | Access::Operator => None,
-        };
-        Ok(Granted { principal, site })
+        let (mut site, mut organization) = (None, None);
+        match self.entry.access {
+            Access::Slipstream(permission, unknown) => {
+                site = Some(self.site(&principal, permission, unknown, request)?);
+            }
+            Access::Ecg(role, tenant) => {
+                principal.require_ecg(role)?;
+                if tenant == EcgTenant::InPath {
+                    organization = Some(principal.require_organization(&self.tenant(request))?);
+                }
+            }
+            Access::OpenDental(permission) => principal.require_open_dental(permission)?,
+            Access::Public | Access::Probe | Access::Operator => {}
+        }
+        Ok(Granted { principal, site, organization })
+    }
+
+    /// The segment of the path that names whose things the request is about.
+    fn tenant<'a>(&self, request: &'a Request) -> Cow<'a, str> {
+        segment::at(request.uri().path(), self.tenant_at)
     }
 
     fn site(
@@ -130,7 +162,7 @@ impl Gate {
         if !principal.may(permission) {
             return Err(Problem::new(ProblemKind::Forbidden, "the caller does not have the permission for this"));
         }
-        let slug = Slug::from_str(&segment::at(request.uri().path(), self.site_at))
+        let slug = Slug::from_str(&self.tenant(request))
             .map_err(|error| Problem::new(ProblemKind::SlugMalformed, format!("the site slug {error}")))?;
         // One text for both, so that it does not tell which sites exist.
         let forbidden = || Problem::new(ProblemKind::Forbidden, "the caller may not act for this site");
@@ -141,8 +173,14 @@ impl Gate {
         if principal.may_at(&slug) { Ok(site) } else { Err(forbidden()) }
     }
 
-    fn refused(&self, problem: Problem, request: &Request) -> Response {
+    fn refused(&self, error: impl Into<ApiError>, request: &Request) -> Response {
         let trace = request.extensions().get::<RequestTrace>().map(|trace| trace.0);
-        (self.refuse)(ApiError::from(problem), trace.unwrap_or_else(|| trace::of_request(request.headers())))
+        let trace = trace.unwrap_or_else(|| trace::of_request(request.headers()));
+        let mut response = (self.refuse)(error.into(), trace);
+        // Here, since every surface words its refusals by itself, and none may forget this (RFC 9110, 15.5.2).
+        if response.status() == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, self.entry.access.challenge());
+        }
+        response
     }
 }

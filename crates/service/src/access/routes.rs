@@ -35,13 +35,31 @@ pub enum RouteError {
     },
 }
 
-/// The routes of a process, by the listener that serves them.
+/// The routes of a process, by the listener that serves them: none, or what [`Routes`] has made, so that every one of
+/// them has its entry and its guard. A router from elsewhere cannot be put in:
+///
+/// ```compile_fail,E0451
+/// use slipstream_service::access::Routers;
+///
+/// let extra = axum::Router::<()>::new().route("/extra", axum::routing::get(async || "in"));
+/// let routers = Routers { public: extra, ..Routers::default() };
+/// ```
+///
+/// They come apart only, for who calls them without a socket:
+///
+/// ```
+/// use slipstream_service::access::Routers;
+///
+/// let extra = axum::Router::<()>::new().route("/extra", axum::routing::get(async || "in"));
+/// let (public, operator) = Routers::default().into_parts();
+/// assert!(extra.has_routes() && !public.has_routes() && !operator.has_routes());
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Routers {
     /// For everybody: `http.listen`.
-    pub public: Router,
+    public: Router,
     /// The operator API: `http.operator_listen`. The probes are added when it is served.
-    pub operator: Router,
+    operator: Router,
 }
 
 impl Routers {
@@ -49,6 +67,16 @@ impl Routers {
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         Self { public: self.public.merge(other.public), operator: self.operator.merge(other.operator) }
+    }
+
+    /// Whether there is anything for everybody.
+    pub(crate) fn has_public(&self) -> bool {
+        self.public.has_routes()
+    }
+
+    /// The routers of the public and of the operator's listener.
+    pub fn into_parts(self) -> (Router, Router) {
+        (self.public, self.operator)
     }
 }
 

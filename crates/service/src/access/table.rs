@@ -49,6 +49,8 @@ pub static TABLE: &[Entry] = &[
     operator(Method::POST, "/admin/v1/accounts"),
     operator(Method::GET, "/admin/v1/accounts"),
     operator(Method::GET, "/admin/v1/accounts/{id}"),
+    operator(Method::PUT, "/admin/v1/accounts/{id}"),
+    operator(Method::DELETE, "/admin/v1/accounts/{id}"),
     operator(Method::PUT, "/admin/v1/accounts/{id}/keys/{slot}"),
     operator(Method::PUT, "/admin/v1/accounts/{id}/quota"),
     operator(Method::GET, "/admin/v1/endpoints"),

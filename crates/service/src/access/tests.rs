@@ -6,7 +6,8 @@ use axum::Json;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use slipstream_core::config::{KeyHash, Record};
+use slipstream_core::config::{KeyHash, OpenDentalKey, Quota, Record};
+use slipstream_core::ids::OpenDentalKeyId;
 use slipstream_test_support::builders::{self, AccountWithKeys, SITE};
 use slipstream_test_support::install_crypto;
 use slipstream_test_support::issuer::Issuer;
@@ -14,18 +15,23 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::auth::token::{IssuerConfig, Verifier};
-use crate::auth::{Actor, AtSite, Guards, KeyPair, KeyPairs, Principal};
+use crate::auth::{Actor, AtOrganization, AtSite, AuthConfig, Guards, Principal};
 use crate::config::{HttpConfig, OperatorConfig, Secret};
 use crate::directory::{Directory, Snapshot};
 use crate::http::App;
+use crate::lifecycle::Context;
+use crate::quota::Quotas;
 
 const OTHER_SITE: &str = "sUkLWZg";
 const OPERATOR: &str = "0123456789abcdef";
 
+const ORGANIZATION: &str = "/ecg/organizations/{organizationId}/subscriptions/{id}";
+
 /// Rows of surfaces that have none in [`TABLE`] yet.
 static LATER: &[Entry] = &[
-    later(Method::GET, "/ecg/managed", Access::Ecg(EcgRole::Manager)),
-    later(Method::GET, "/ecg/all", Access::Ecg(EcgRole::Admin)),
+    later(Method::GET, "/ecg/managed", Access::Ecg(EcgRole::Manager, EcgTenant::None)),
+    later(Method::GET, "/ecg/all", Access::Ecg(EcgRole::Admin, EcgTenant::None)),
+    later(Method::GET, ORGANIZATION, Access::Ecg(EcgRole::Manager, EcgTenant::InPath)),
     later(Method::GET, "/od/subscriptions", Access::OpenDental(OpenDentalPermission::Subscriptions)),
     later(Method::GET, "/od/rows", Access::OpenDental(OpenDentalPermission::Rows)),
 ];
@@ -70,17 +76,18 @@ impl World {
         let issuer = Issuer::start().await;
         let settings: IssuerConfig = serde_json::from_value(issuer.settings()).unwrap();
         let verifier = Verifier::new(&[settings], &TaskTracker::new()).unwrap();
-        let guards = Guards::new(directory)
+        let guards = Guards::new(directory, &Quotas::default())
             .with_tokens(verifier)
             .with_operator(&OperatorConfig { token: Secret::new(OPERATOR) });
-        let Routers { public, operator } = Routes::new(&guards)
+        let (public, operator) = Routes::new(&guards)
             .add(Method::POST, "/sites/{site}/events", who)
             .add(Method::OPTIONS, "/sites/{site}/events", who)
             .add(Method::PUT, "/sites/{site}/webhooks/features/{feature}", who)
             .add(Method::GET, "/webhooks/keys/{subscription}", async || "public")
             .add(Method::GET, "/admin/v1/accounts", whoever)
             .with_state(())
-            .unwrap();
+            .unwrap()
+            .into_parts();
         let [app, operator] = [public, operator].map(|router| App::new(router, &HttpConfig::default()));
         Self { app, operator, account, restricted, powerless, issuer }
     }
@@ -156,7 +163,7 @@ fn the_table_gives_nothing_away() {
 
 #[test]
 fn a_route_without_an_entry_is_refused_and_named() {
-    let guards = Guards::new(Directory::new(Snapshot::default()));
+    let guards = Guards::new(Directory::new(Snapshot::default()), &Quotas::default());
     let build = |method: Method, path| Routes::new(&guards).add(method, path, async || "in").with_state(()).err();
     assert_eq!(build(Method::GET, "/webhooks/keys/{subscription}"), None);
     let error = build(Method::GET, "/sites/{site}/secrets").unwrap();
@@ -168,7 +175,7 @@ fn a_route_without_an_entry_is_refused_and_named() {
 #[test]
 fn a_route_whose_credentials_nobody_can_check_is_refused() {
     let build = |guards: &Guards, path| Routes::new(guards).add(Method::GET, path, async || "in").with_state(()).err();
-    let (none, accounts) = (Guards::none(), Guards::new(Directory::new(Snapshot::default())));
+    let (none, accounts) = (Guards::none(), Guards::new(Directory::new(Snapshot::default()), &Quotas::default()));
     let scheduled = "/sites/{site}/events/scheduled";
     assert!(matches!(build(&none, scheduled), Some(RouteError::NoScheme { .. })));
     assert_eq!(build(&accounts, scheduled), None);
@@ -348,7 +355,7 @@ async fn ecg_tokens_need_the_role_and_are_refused_in_the_surfaces_words() {
     let guards = Guards::none().with_ecg(Verifier::new(&[settings], &TaskTracker::new()).unwrap());
     let routes = Routes::of_table(LATER, &guards).refusing_with(ecg_shape);
     let routes = routes.add(Method::GET, "/ecg/managed", whoever).add(Method::GET, "/ecg/all", whoever);
-    let app = App::new(routes.with_state(()).unwrap().public, &HttpConfig::default());
+    let app = App::new(routes.with_state(()).unwrap().into_parts().0, &HttpConfig::default());
     let subject = "321644ae-5b0f-4d0e-9c8c-0a8f8f3d7c11";
     let token = |roles: Value| issuer.token().claim("sub", subject).claim("roles", roles).sign();
     let status =
@@ -363,6 +370,7 @@ async fn ecg_tokens_need_the_role_and_are_refused_in_the_surfaces_words() {
     let refused =
         ask(&app, "GET", "/ecg/all", &[("traceparent", "00-84c1fd4063c38d9f3900d06e56542d48-85d1d4a1b2c3d4e5-01")]);
     let refused = refused.await;
+    assert_eq!(refused.headers["www-authenticate"], "Bearer");
     let body: Value = serde_json::from_str(&refused.body).unwrap();
     assert_eq!((refused.status, &body["statusCode"], &body["error"]), (401, &json!(401), &json!("Unauthorized")));
     assert!(body["traceId"].as_str().unwrap().contains("84c1fd4063c38d9f3900d06e56542d48"), "{body}");
@@ -372,14 +380,178 @@ async fn ecg_tokens_need_the_role_and_are_refused_in_the_surfaces_words() {
 }
 
 #[tokio::test]
+async fn an_ecg_token_acts_for_its_own_organizations_only() {
+    install_crypto();
+    let issuer = Issuer::start().await;
+    let mut settings = issuer.settings();
+    settings.as_object_mut().unwrap().retain(|name, _| ["name", "issuer", "audiences", "jwks_url"].contains(&&**name));
+    let config: AuthConfig = serde_json::from_value(json!({ "ecg": [settings] })).unwrap();
+    let context = Context::new();
+    let guards = config.start(Directory::new(Snapshot::default()), &context).unwrap();
+    let handler = async |at: AtOrganization| format!("{} {}", at.organization, at.principal.actor());
+    let routes = Routes::of_table(LATER, &guards).refusing_with(ecg_shape).add(Method::GET, ORGANIZATION, handler);
+    let app = App::new(routes.with_state(()).unwrap().into_parts().0, &HttpConfig::default());
+    let (ours, other) = ("784600d0-5b0f-4d0e-9c8c-0a8f8f3d7c11", "11111111-5b0f-4d0e-9c8c-0a8f8f3d7c11");
+    let token = |role: &str| {
+        let token = issuer.token().claim("sub", "321644ae-5b0f-4d0e-9c8c-0a8f8f3d7c11").claim("roles", json!([role]));
+        format!("Bearer {}", token.claim("organizationIds", json!([ours])).sign())
+    };
+    let get = async |role: &str, organization: &str| {
+        let path = format!("/ecg/organizations/{organization}/subscriptions/1");
+        ask(&app, "GET", &path, &[("authorization", &token(role))]).await
+    };
+    let answer = get("webhookManager", &ours.to_uppercase()).await;
+    assert_eq!(answer.status, 200);
+    assert!(answer.body.starts_with(&format!("{ours} token:")), "{}", answer.body);
+    assert_eq!(get("webhookManager", &ours.replace('-', "%2D")).await.status, 200);
+    for (role, organization, status) in [
+        ("webhookManager", other, 403),
+        ("webhookManager", "1", 400),
+        ("webhookManager", &ours.replace('-', ""), 400),
+        ("webhookAdmin", other, 200),
+        ("webhookAdmin", "%ff", 400),
+        // The role first: who may do nothing learns nothing of what is well-formed.
+        ("somebody", ours, 403),
+        ("somebody", "1", 403),
+    ] {
+        assert_eq!(get(role, organization).await.status, status, "{role} {organization}");
+    }
+    let unasked = ask(&app, "GET", &format!("/ecg/organizations/{other}/subscriptions/1"), &[]).await;
+    assert_eq!((unasked.status, &unasked.headers["www-authenticate"]), (401, &"Bearer".parse().unwrap()));
+    context.drained.cancel();
+}
+
+#[test]
+fn one_name_does_not_stand_for_two_issuers() {
+    let start = |ecg: &str| {
+        let tokens = json!([{"name": "a", "issuer": "https://a.example", "audiences": ["x"], "sites": "all"}]);
+        let ecg = json!([{"name": "a", "issuer": ecg, "audiences": ["x"]}]);
+        let config: AuthConfig = serde_json::from_value(json!({ "issuers": tokens, "ecg": ecg })).unwrap();
+        config.check_names().map_err(|error| error.to_string())
+    };
+    assert_eq!(start("https://a.example"), Ok(()));
+    assert!(start("https://b.example").unwrap_err().starts_with("issuer `a`:"));
+    // What the surface does not ask for cannot be set.
+    let sites = json!({"ecg": [{"name": "a", "issuer": "https://a.example", "audiences": ["x"], "sites": "all"}]});
+    assert!(serde_json::from_value::<AuthConfig>(sites).is_err());
+}
+
+#[tokio::test]
+async fn what_the_guard_refuses_costs_a_token_too() {
+    let all = builders::account().quota(3, 1);
+    let powerless = builders::account().quota(3, 1).permissions(&[]);
+    let accounts = [&all, &powerless].map(|it| Record::Account(it.account.clone()));
+    let site = Record::Site(builders::site(SITE));
+    let directory = Directory::new(Snapshot::from_records(accounts.into_iter().chain([site])));
+    let guards = Guards::new(directory, &Quotas::default());
+    let routes = Routes::new(&guards).add(Method::POST, "/sites/{site}/events", who).add(
+        Method::PUT,
+        "/sites/{site}/webhooks/features/{feature}",
+        who,
+    );
+    let app = App::new(routes.with_state(()).unwrap().into_parts().0, &HttpConfig::default());
+    let [publish, subscribe] = ["events", "webhooks/features/physicalpost"];
+    let statuses = async |method, site, path, key: &str, policy: &str| {
+        let mut statuses = Vec::new();
+        for _ in 0..4 {
+            let answer = ask(&app, method, &format!("/sites/{site}/{path}"), &[("x-api-key", key)]).await;
+            assert_eq!(answer.headers["ratelimit-policy"], format!("\"{policy}\";q=3;w=3"), "{}", answer.body);
+            assert!(answer.headers["ratelimit"].to_str().unwrap().starts_with(&format!("\"{policy}\";r=")));
+            if answer.status == 429 {
+                assert!(answer.body.contains(&format!("\"violated-policies\":[\"{policy}\"]")), "{}", answer.body);
+                assert!(answer.headers.contains_key("retry-after"));
+            }
+            statuses.push(answer.status);
+        }
+        statuses
+    };
+    let (all, powerless) = (all.primary_key.as_str(), powerless.primary_key.as_str());
+    // Without the permission; no such site; and what is let through.
+    assert_eq!(statuses("POST", SITE, publish, powerless, "publish").await, [403, 403, 403, 429]);
+    assert_eq!(statuses("PUT", SITE, subscribe, powerless, "requests").await, [403, 403, 403, 429]);
+    assert_eq!(statuses("PUT", "s000000", subscribe, all, "requests").await, [404, 404, 404, 429]);
+    assert_eq!(statuses("POST", SITE, publish, all, "publish").await, [200, 200, 200, 429]);
+    // Whoever is nobody has nothing to pay with, and learns nothing of anybody's quota.
+    let answer = ask(&app, "POST", &format!("/sites/{SITE}/{publish}"), &[("x-api-key", "nonsense")]).await;
+    assert_eq!((answer.status, answer.headers.contains_key("ratelimit")), (401, false));
+}
+
+#[tokio::test]
+async fn while_it_cannot_be_known_whether_a_credential_was_revoked_it_opens_nothing() {
+    let account = builders::account();
+    let records = [Record::Account(account.account.clone()), Record::Site(builders::site(SITE))];
+    let directory = Directory::new(Snapshot::from_records(records));
+    let operator = OperatorConfig { token: Secret::new(OPERATOR) };
+    let guards = Guards::new(directory.clone(), &Quotas::default()).with_operator(&operator);
+    let routes = Routes::new(&guards)
+        .add(Method::POST, "/sites/{site}/events", who)
+        .add(Method::GET, "/webhooks/keys/{subscription}", async || "public")
+        .add(Method::GET, "/admin/v1/accounts", whoever);
+    let (public, operator) = routes.with_state(()).unwrap().into_parts();
+    let [app, operator] = [public, operator].map(|router| App::new(router, &HttpConfig::default()));
+    let path = format!("/sites/{SITE}/events");
+    let publish = async |headers: &[(&str, &str)]| ask(&app, "POST", &path, headers).await;
+    let key = [("x-api-key", account.primary_key.as_str())];
+    let bearer = format!("Bearer {OPERATOR}");
+    assert_eq!(publish(&key).await.status, 200);
+    directory.set_stale(true);
+    for headers in [&key[..], &[("authorization", "Bearer a.b.c")]] {
+        let answer = publish(headers).await;
+        assert_eq!((answer.status, answer.headers.contains_key("retry-after")), (503, true), "{}", answer.body);
+    }
+    assert_eq!(publish(&[]).await.status, 401, "who shows none needs one in any case");
+    assert_eq!(ask(&app, "GET", "/webhooks/keys/1", &[]).await.status, 200);
+    assert_eq!(ask(&operator, "GET", "/admin/v1/accounts", &[("authorization", &bearer)]).await.status, 200);
+    directory.set_stale(false);
+    assert_eq!(publish(&key).await.status, 200);
+}
+
+#[tokio::test]
+async fn whoever_has_no_quota_gets_the_deployments() {
+    let quota = |size| Quota { burst_capacity: size, tokens_per_second: 1 };
+    let (mut own, none) = (builders::account(), builders::account());
+    own.account.quota = Some(quota(7));
+    let records = [&own, &none].map(|it| Record::Account(it.account.clone()));
+    let site = Record::Site(builders::site(SITE));
+    let directory = Directory::new(Snapshot::from_records(records.into_iter().chain([site])));
+    let config = json!({ "quota": { "burst_capacity": 3, "tokens_per_second": 1 } });
+    let config: AuthConfig = serde_json::from_value(config).unwrap();
+    install_crypto();
+    let operator = OperatorConfig { token: Secret::new(OPERATOR) };
+    let guards = config.start(directory, &Context::new()).unwrap().with_operator(&operator);
+    let burst = async |principal: Principal| principal.quota().map_or(0, |quota| quota.burst_capacity).to_string();
+    let routes = Routes::new(&guards).add(Method::POST, "/sites/{site}/events", burst);
+    let routes = routes.add(Method::GET, "/admin/v1/accounts", burst).with_state(()).unwrap();
+    let (public, operator) = routes.into_parts();
+    let [app, operator] = [public, operator].map(|router| App::new(router, &HttpConfig::default()));
+    let path = format!("/sites/{SITE}/events");
+    for (account, size) in [(&own, "7"), (&none, "3")] {
+        assert_eq!(ask(&app, "POST", &path, &[("x-api-key", &account.primary_key)]).await.body, size);
+    }
+    let bearer = format!("Bearer {OPERATOR}");
+    assert_eq!(ask(&operator, "GET", "/admin/v1/accounts", &[("authorization", &bearer)]).await.body, "0");
+    for zero in
+        [json!({ "burst_capacity": 0, "tokens_per_second": 1 }), json!({ "burst_capacity": 1, "tokens_per_second": 0 })]
+    {
+        assert!(serde_json::from_value::<AuthConfig>(json!({ "quota": zero })).is_err());
+    }
+}
+
+#[tokio::test]
 async fn open_dental_keys_need_the_permission_and_are_refused_in_the_surfaces_words() {
-    let pairs = KeyPairs::default();
-    let permissions = vec![OpenDentalPermission::Subscriptions];
-    pairs.replace([KeyPair::new(KeyHash::of("dev"), KeyHash::of("cust"), "mill-lane".into(), permissions)]);
-    let guards = Guards::none().with_open_dental(pairs.clone());
+    let key = OpenDentalKey {
+        id: OpenDentalKeyId(uuid::Uuid::nil()),
+        developer: KeyHash::of("dev"),
+        customer: KeyHash::of("cust"),
+        practice: "mill-lane".into(),
+        permissions: vec![OpenDentalPermission::Subscriptions],
+        revision: 1,
+    };
+    let directory = Directory::new(Snapshot::from_records([Record::OpenDentalKey(key)]));
+    let guards = Guards::new(directory.clone(), &Quotas::default());
     let routes = Routes::of_table(LATER, &guards).refusing_with(open_dental_shape);
     let routes = routes.add(Method::GET, "/od/subscriptions", whoever).add(Method::GET, "/od/rows", whoever);
-    let app = App::new(routes.with_state(()).unwrap().public, &HttpConfig::default());
+    let app = App::new(routes.with_state(()).unwrap().into_parts().0, &HttpConfig::default());
     let get = async |path, value: &'static str| ask(&app, "GET", path, &[("authorization", value)]).await;
     let answer = get("/od/subscriptions", "ODFHIR dev/cust").await;
     assert_eq!(answer.status, 200);
@@ -387,7 +559,14 @@ async fn open_dental_keys_need_the_permission_and_are_refused_in_the_surfaces_wo
     assert_eq!(get("/od/rows", "ODFHIR dev/cust").await.status, 403);
     let refused = get("/od/subscriptions", "ODFHIR dev/other").await;
     assert_eq!((refused.status, refused.body.as_str()), (401, "\"the keys are not valid\""));
-    pairs.replace([]);
+    assert_eq!(refused.headers["www-authenticate"], "ODFHIR");
+    // Whatever shape the surface has.
+    let routes = Routes::of_table(LATER, &guards).add(Method::GET, "/od/subscriptions", whoever);
+    let plain = App::new(routes.with_state(()).unwrap().into_parts().0, &HttpConfig::default());
+    let refused = ask(&plain, "GET", "/od/subscriptions", &[]).await;
+    assert_eq!((refused.status, &refused.headers["www-authenticate"]), (401, &"ODFHIR".parse().unwrap()));
+    assert_eq!(refused.headers["content-type"], "application/problem+json");
+    directory.replace(Snapshot::default());
     assert_eq!(get("/od/subscriptions", "ODFHIR dev/cust").await.status, 401);
 }
 
@@ -395,7 +574,7 @@ async fn open_dental_keys_need_the_permission_and_are_refused_in_the_surfaces_wo
 async fn a_handler_that_wants_what_its_entry_does_not_give_fails_on_our_side() {
     let guards = Guards::none();
     let routes = Routes::new(&guards).add(Method::GET, "/webhooks/keys/{subscription}", whoever);
-    let app = App::new(routes.with_state(()).unwrap().public, &HttpConfig::default());
+    let app = App::new(routes.with_state(()).unwrap().into_parts().0, &HttpConfig::default());
     assert_eq!(ask(&app, "GET", "/webhooks/keys/1", &[]).await.status, StatusCode::INTERNAL_SERVER_ERROR.as_u16());
 }
 

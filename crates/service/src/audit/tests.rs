@@ -14,11 +14,12 @@ use slipstream_test_support::{NatsServer, install_crypto};
 use tokio::sync::Notify;
 
 use super::*;
-use crate::access::{Routers, Routes};
+use crate::access::Routes;
 use crate::auth::{API_KEY, AtSite, Guards};
 use crate::config::{HttpConfig, OperatorConfig, Secret};
 use crate::directory::{Directory, Snapshot};
 use crate::http::App;
+use crate::quota::Quotas;
 use slipstream_core::config::Record;
 
 const OPERATOR: &str = "operator-token-for-tests";
@@ -50,11 +51,12 @@ impl World {
         let nats = NatsServer::start().await;
         let bus = BusConfig { url: nats.url().into(), ..BusConfig::default() };
         let bus = Bus::connect(&bus).await.expect("the bus answers");
-        let records = bus.consume(ConsumerName::ActivityLog).await.expect("there is such a consumer");
+        let records = bus.consume(ConsumerName::Audit).await.expect("there is such a consumer");
         let account = builders::account();
         let kept = [Record::Account(account.account.clone()), Record::Site(builders::site(SITE))];
         let operator = OperatorConfig { token: Secret::new(OPERATOR) };
-        let guards = Guards::new(Directory::new(Snapshot::from_records(kept))).with_operator(&operator);
+        let guards =
+            Guards::new(Directory::new(Snapshot::from_records(kept)), &Quotas::default()).with_operator(&operator);
         let deeds = Arc::new(Deeds::default());
         let enable = |deeds: &Arc<Deeds>| {
             let deeds = Arc::clone(deeds);
@@ -69,8 +71,8 @@ impl World {
             waiting.may_end.notified().await;
             StatusCode::NO_CONTENT
         };
-        let Routers { public, operator } = Routes::new(&guards)
-            .around(Arc::new(Audit::new(&bus, "tests")))
+        let (public, operator) = Routes::new(&guards)
+            .around(Arc::new(Audit::new(&bus, "tests", &ToTheEnd::default())))
             .add(Method::GET, "/admin/v1/endpoints/{id}/secret", async || SECRET)
             .add(Method::GET, "/admin/v1/endpoints/{id}", async || "not audited")
             .add(Method::POST, "/admin/v1/endpoints/{id}/enable", enable(&deeds))
@@ -85,7 +87,8 @@ impl World {
             .add(Method::POST, "/admin/v1/accounts", async |note: Note| note.target("made\n"))
             .add(Method::PUT, "/sites/{site}/webhooks/features/{feature}", async |_: AtSite| StatusCode::OK)
             .with_state(())
-            .expect("every route has an entry");
+            .expect("every route has an entry")
+            .into_parts();
         let http = HttpConfig::default();
         let (public, operator) = (App::new(public, &http), Arc::new(App::new(operator, &http)));
         Self { nats, public, operator, records, deeds, key: account.primary_key }

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
+use axum::extract::FromRequestParts;
+use http::request::Parts;
 use slipstream_core::problem::{Problem, ProblemKind};
 use uuid::Uuid;
 
 use super::authorization::unauthorized;
 use super::bearer::refused;
+use super::guards::Granted;
+use super::principal::not_granted;
 use super::token::{Claims, Verifier};
 use super::{Principal, TokenActor};
 use crate::config::Secret;
+use crate::problem::ApiError;
 
 /// What an ECG token lets its holder do. A later role includes the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +69,38 @@ impl EcgCaller {
     }
 }
 
+/// The organization in the path, and who acts for it: an extractor, for handlers of ECG routes of an organization.
+#[derive(Debug, Clone)]
+pub struct AtOrganization {
+    /// The organization. Any UUID that the token allows is valid.
+    pub organization: Uuid,
+    /// Who calls. It may act for the organization, and has the role that the route needs.
+    pub principal: Principal,
+}
+
+impl<S: Sync> FromRequestParts<S> for AtOrganization {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        match parts.extensions.get::<Granted>() {
+            Some(Granted { principal, organization: Some(organization), .. }) => {
+                Ok(Self { organization: *organization, principal: principal.clone() })
+            }
+            _ => Err(not_granted("an organization")),
+        }
+    }
+}
+
+/// Reads an organization's id as it stands in a path: hyphens, any case (SPEC 2.1).
+///
+/// # Errors
+/// 400 when it is no such id.
+fn organization(text: &str) -> Result<Uuid, Problem> {
+    // The crate reads other forms as well, all of another length.
+    let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+    id.ok_or_else(|| Problem::new(ProblemKind::BadRequest, "the organization's id is not a UUID"))
+}
+
 /// The holder of `token`.
 ///
 /// # Errors
@@ -84,6 +121,19 @@ impl Principal {
             Ok(())
         } else {
             Err(Problem::new(ProblemKind::Forbidden, "the token does not have the role for this"))
+        }
+    }
+
+    /// The organization that a path names as `text`, for which it may act.
+    ///
+    /// # Errors
+    /// 400 when that is no UUID, 403 when it is another's organization (SPEC 6.1).
+    pub(crate) fn require_organization(&self, text: &str) -> Result<Uuid, Problem> {
+        let id = organization(text)?;
+        if self.ecg().is_some_and(|caller| caller.may_at(id)) {
+            Ok(id)
+        } else {
+            Err(Problem::new(ProblemKind::Forbidden, "the token does not allow this organization"))
         }
     }
 }
@@ -123,6 +173,15 @@ mod tests {
         assert_eq!(may(&["webhookAdmin"]), ([true, true], [true, true]));
         assert_eq!(may(&["webhookManager", "webhookAdmin"]), ([true, true], [true, true]));
         assert_eq!(may(&["somethingElse"]), ([false, false], [true, false]));
+    }
+
+    #[test]
+    fn an_organization_is_a_uuid_with_hyphens_in_any_case() {
+        assert_eq!(organization(&ID.to_uppercase()).unwrap().to_string(), ID);
+        let simple = ID.replace('-', "");
+        for other in ["", "1", &simple, &format!("{{{ID}}}"), &format!("urn:uuid:{ID}"), &format!("{simple}0000")] {
+            assert_eq!(organization(other).unwrap_err().kind, ProblemKind::BadRequest, "{other}");
+        }
     }
 
     #[test]

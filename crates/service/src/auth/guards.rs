@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use slipstream_core::config::Site;
-use slipstream_core::problem::Problem;
+use slipstream_core::config::{Quota, Site};
+use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
+use uuid::Uuid;
 
 use super::authorization::{credentials, unauthorized};
 use super::token::Verifier;
-use super::{API_KEY, KeyPairs, Principal, api_key, bearer, ecg, operator};
-use crate::access::Access;
+use super::{API_KEY, Principal, api_key, bearer, ecg, operator};
+use crate::access::{Access, Entry};
 use crate::config::{OperatorConfig, Secret};
 use crate::directory::Directory;
+use crate::quota::{Meter, Quotas};
 
 /// What a service was given to check credentials with; [`crate::access::Routes`] asks it. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +29,8 @@ struct Checks {
     tokens: Option<Verifier>,
     operator: Option<Secret>,
     ecg: Option<Verifier>,
-    open_dental: Option<KeyPairs>,
+    quota: Option<Quota>,
+    quotas: Quotas,
 }
 
 /// What a request shows: who it is of is known, or found out by [`Guards::verify`].
@@ -42,6 +45,16 @@ pub(crate) enum Credential {
 pub(crate) struct Granted {
     pub(crate) principal: Principal,
     pub(crate) site: Option<Arc<Site>>,
+    /// The organization in the path of an ECG route.
+    pub(crate) organization: Option<Uuid>,
+}
+
+impl Granted {
+    /// Who calls, and nothing of the path.
+    #[cfg(test)]
+    pub(crate) const fn new(principal: Principal) -> Self {
+        Self { principal, site: None, organization: None }
+    }
 }
 
 impl Guards {
@@ -50,9 +63,11 @@ impl Guards {
         Self::default()
     }
 
-    /// Checks API accounts and sites by what `directory` knows.
-    pub fn new(directory: Directory) -> Self {
-        Self { checks: Arc::new(Checks { directory: Some(directory), ..Checks::default() }) }
+    /// Checks API accounts, sites and key pairs of Open Dental by what `directory` knows. Whoever has a quota
+    /// pays from `quotas`, which are the process's ([`Context::quotas`](crate::Context::quotas)).
+    pub fn new(directory: Directory, quotas: &Quotas) -> Self {
+        let quotas = quotas.clone();
+        Self { checks: Arc::new(Checks { directory: Some(directory), quotas, ..Checks::default() }) }
     }
 
     /// Takes tokens too, of the issuers that `verifier` knows.
@@ -73,10 +88,15 @@ impl Guards {
         self.with(|checks| checks.ecg = Some(verifier))
     }
 
-    /// Takes the Open Dental surface's keys.
+    /// What each caller may use that has no quota of its own; none means any amount.
     #[must_use]
-    pub fn with_open_dental(self, pairs: KeyPairs) -> Self {
-        self.with(|checks| checks.open_dental = Some(pairs))
+    pub fn with_default_quota(self, quota: Option<Quota>) -> Self {
+        self.with(|checks| checks.quota = quota)
+    }
+
+    /// `principal` as it pays here; see [`Guards::with_default_quota`].
+    pub(crate) fn with_quota(&self, principal: Principal) -> Principal {
+        principal.with_default_quota(self.checks.quota)
     }
 
     fn with(mut self, change: impl FnOnce(&mut Checks)) -> Self {
@@ -88,11 +108,15 @@ impl Guards {
     pub(crate) fn can_check(&self, access: Access) -> bool {
         match access {
             Access::Public | Access::Probe => true,
-            Access::Slipstream(..) => self.checks.directory.is_some(),
+            Access::Slipstream(..) | Access::OpenDental(_) => self.checks.directory.is_some(),
             Access::Operator => self.checks.operator.is_some(),
-            Access::Ecg(_) => self.checks.ecg.is_some(),
-            Access::OpenDental(_) => self.checks.open_dental.is_some(),
+            Access::Ecg(..) => self.checks.ecg.is_some(),
         }
+    }
+
+    /// The meter of what `principal` does at this route.
+    pub(crate) fn meter(&self, principal: &Principal, entry: &Entry) -> Meter {
+        Meter::new(&self.checks.quotas, principal, entry.policy())
     }
 
     /// The site with this slug.
@@ -103,7 +127,8 @@ impl Guards {
     /// The credential that a request shows at a route with this access; `in_query` is a token in its query.
     ///
     /// # Errors
-    /// 401: none, one that is not valid, or several that contradict each other.
+    /// 401: none, one that is not valid, or several that contradict each other. 503: it cannot be known at present whether
+    /// it is still valid.
     pub(crate) fn credential(
         &self,
         access: Access,
@@ -124,14 +149,16 @@ impl Guards {
                 operator::check(self.checks.operator.as_ref().ok_or_else(missing)?, headers)?;
                 Ok(Credential::Known(Principal::operator()))
             }
-            Access::Ecg(_) => {
+            Access::Ecg(..) => {
                 let token = credentials(headers, "bearer")?;
                 token
                     .map(|token| Credential::Token(Secret::new(token)))
                     .ok_or_else(|| unauthorized("a token is needed"))
             }
             Access::OpenDental(_) => {
-                self.checks.open_dental.as_ref().ok_or_else(missing)?.check(headers).map(Credential::Known)
+                let directory = self.checks.directory.as_ref().ok_or_else(missing)?;
+                check_fresh(directory)?;
+                directory.load().key_pairs().check(headers).map(Credential::Known)
             }
             Access::Public | Access::Probe => Err(missing()),
         }
@@ -148,16 +175,29 @@ impl Guards {
         };
         match (access, &self.checks.tokens, &self.checks.ecg) {
             (Access::Slipstream(..), Some(verifier), _) => bearer::verify(verifier, &token).await,
-            (Access::Ecg(_), _, Some(verifier)) => ecg::verify(verifier, &token).await,
+            (Access::Ecg(..), _, Some(verifier)) => ecg::verify(verifier, &token).await,
             _ => Err(unauthorized("the token is not valid")),
         }
     }
+}
+
+/// What is known of keys and sites must be as new as it can be: a key that was revoked while we did not hear of it would
+/// go on otherwise.
+fn check_fresh(directory: &Directory) -> Result<(), Problem> {
+    if directory.is_stale() {
+        let detail = "it cannot be known at present whether this credential is valid; try again later";
+        return Err(Problem::new(ProblemKind::Unavailable, detail));
+    }
+    Ok(())
 }
 
 /// An API key or a token, and not both.
 fn slipstream(directory: &Directory, headers: &HeaderMap, in_query: Option<String>) -> Result<Credential, Problem> {
     let key = api_key::shown(headers)?;
     let in_header = credentials(headers, "bearer")?;
+    if key.is_some() || in_header.is_some() || in_query.is_some() {
+        check_fresh(directory)?;
+    }
     match (key, in_header, in_query) {
         (Some(key), None, None) => {
             let snapshot = directory.load();

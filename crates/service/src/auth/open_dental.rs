@@ -3,9 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::HeaderMap;
-use slipstream_core::config::KeyHash;
+use slipstream_core::config::{KeyHash, OpenDentalKey, OpenDentalPermission};
 use slipstream_core::problem::{Problem, ProblemKind};
 
 use super::Principal;
@@ -13,17 +12,6 @@ use super::authorization::{credentials, unauthorized};
 
 /// Bytes of both keys together. Open Dental's have 16 each.
 const KEYS_LEN_MAX: usize = 512;
-
-/// What a pair of keys may be allowed to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OpenDentalPermission {
-    /// Make, see, change and remove subscriptions (OD1 to OD5).
-    Subscriptions,
-    /// Report what happens on a workstation (OD6).
-    UiEvents,
-    /// Read rows (OD7, OD8).
-    Rows,
-}
 
 /// A customer key belongs to one practice and one developer; everything is scoped to it.
 #[derive(Clone, PartialEq, Eq)]
@@ -36,18 +24,6 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
-    /// A pair of the hashes of these keys.
-    pub fn new(
-        developer: KeyHash,
-        customer: KeyHash,
-        practice: String,
-        permissions: Vec<OpenDentalPermission>,
-    ) -> Self {
-        // Enough of the hash to tell the pairs of a practice apart, and nothing of the key.
-        let actor = format!("{practice}/{}", &customer.to_hex()[..16]).into();
-        Self { actor, developer, customer, practice, permissions }
-    }
-
     /// The practice whose data it opens.
     pub fn practice(&self) -> &str {
         &self.practice
@@ -56,6 +32,15 @@ impl KeyPair {
     /// Whose subscriptions are seen: the hash of the customer key.
     pub fn customer(&self) -> KeyHash {
         self.customer
+    }
+}
+
+impl From<&OpenDentalKey> for KeyPair {
+    fn from(record: &OpenDentalKey) -> Self {
+        let OpenDentalKey { developer, customer, practice, permissions, .. } = record.clone();
+        // Enough of the hash to tell the pairs of a practice apart, and nothing of the key.
+        let actor = format!("{practice}/{}", &customer.to_hex()[..16]).into();
+        Self { actor, developer, customer, practice, permissions }
     }
 }
 
@@ -68,16 +53,25 @@ impl fmt::Debug for KeyPair {
     }
 }
 
-/// All pairs that are valid now. Cheap to clone; all clones are the same.
+/// All pairs that are valid at one moment: a part of the [`Snapshot`](crate::directory::Snapshot).
 #[derive(Debug, Clone, Default)]
-pub struct KeyPairs {
-    current: Arc<ArcSwap<Vec<Arc<KeyPair>>>>,
+pub struct KeyPairs(Vec<Arc<KeyPair>>);
+
+impl<'a> FromIterator<&'a OpenDentalKey> for KeyPairs {
+    fn from_iter<T: IntoIterator<Item = &'a OpenDentalKey>>(records: T) -> Self {
+        Self(records.into_iter().map(|record| Arc::new(record.into())).collect())
+    }
 }
 
 impl KeyPairs {
-    /// Puts others in place, for all clones.
-    pub fn replace(&self, pairs: impl IntoIterator<Item = KeyPair>) {
-        self.current.store(Arc::new(pairs.into_iter().map(Arc::new).collect()));
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// The pair in `headers`: `Authorization: ODFHIR {DeveloperKey}/{CustomerKey}`.
@@ -99,10 +93,12 @@ impl KeyPairs {
         let (developer, customer) = given.split_once('/')?;
         let (developer, customer) = (KeyHash::of(developer), KeyHash::of(customer));
         // All of them, so that the time tells nothing; practices are hundreds, and a comparison takes nanoseconds.
-        self.current.load().iter().fold(None, |found, pair| {
-            let is_it = pair.developer.matches(&developer) & pair.customer.matches(&customer);
-            if is_it { Some(Arc::clone(pair)) } else { found }
-        })
+        let is_it = |pair: &&Arc<KeyPair>| pair.developer.matches(&developer) & pair.customer.matches(&customer);
+        match self.0.iter().filter(is_it).collect::<Vec<_>>()[..] {
+            [pair] => Some(Arc::clone(pair)),
+            // A customer key belongs to one practice: of two records, nobody knows whose data it should open.
+            _ => None,
+        }
     }
 }
 
@@ -123,16 +119,23 @@ impl Principal {
 
 #[cfg(test)]
 mod tests {
+    use slipstream_core::ids::OpenDentalKeyId;
+
     use super::*;
 
+    fn key(developer: &str, customer: &str, practice: &str) -> OpenDentalKey {
+        OpenDentalKey {
+            id: OpenDentalKeyId(uuid::Uuid::nil()),
+            developer: KeyHash::of(developer),
+            customer: KeyHash::of(customer),
+            practice: practice.into(),
+            permissions: vec![OpenDentalPermission::Subscriptions],
+            revision: 1,
+        }
+    }
+
     fn pairs() -> KeyPairs {
-        let pair = |developer, customer, practice: &str| {
-            let permissions = vec![OpenDentalPermission::Subscriptions];
-            KeyPair::new(KeyHash::of(developer), KeyHash::of(customer), practice.into(), permissions)
-        };
-        let pairs = KeyPairs::default();
-        pairs.replace([pair("dev", "mill", "mill-lane"), pair("dev", "high", "high-street")]);
-        pairs
+        [key("dev", "mill", "mill-lane"), key("dev", "high", "high-street")].iter().collect()
     }
 
     fn ask(pairs: &KeyPairs, values: &[&str]) -> Option<String> {
@@ -159,7 +162,12 @@ mod tests {
         ] {
             assert_eq!(ask(&pairs, values), None, "{values:?}");
         }
-        pairs.replace([]);
+        assert_eq!(ask(&KeyPairs::default(), &["ODFHIR dev/mill"]), None);
+    }
+
+    #[test]
+    fn keys_of_two_practices_open_neither() {
+        let pairs: KeyPairs = [key("dev", "mill", "mill-lane"), key("dev", "mill", "high-street")].iter().collect();
         assert_eq!(ask(&pairs, &["ODFHIR dev/mill"]), None);
     }
 

@@ -55,7 +55,11 @@ impl fmt::Display for Actor {
 ///
 /// An extractor, for handlers of routes that take a credential.
 #[derive(Debug, Clone)]
-pub struct Principal(Kind);
+pub struct Principal {
+    kind: Kind,
+    /// Of whoever has none of its own.
+    default_quota: Option<Quota>,
+}
 
 #[derive(Debug, Clone)]
 enum Kind {
@@ -82,26 +86,30 @@ impl TokenCaller {
 }
 
 impl Principal {
+    const fn new(kind: Kind) -> Self {
+        Self { kind, default_quota: None }
+    }
+
     /// The owner of an API key.
     pub fn of_account(account: Arc<Account>) -> Self {
-        Self(Kind::Account(account))
+        Self::new(Kind::Account(account))
     }
 
     /// The operator.
     pub const fn operator() -> Self {
-        Self(Kind::Operator)
+        Self::new(Kind::Operator)
     }
 
     pub(super) fn of_token(caller: TokenCaller) -> Self {
-        Self(Kind::Token(Arc::new(caller)))
+        Self::new(Kind::Token(Arc::new(caller)))
     }
 
     pub(super) fn of_ecg(caller: EcgCaller) -> Self {
-        Self(Kind::Ecg(Arc::new(caller)))
+        Self::new(Kind::Ecg(Arc::new(caller)))
     }
 
     pub(super) fn of_key_pair(pair: Arc<KeyPair>) -> Self {
-        Self(Kind::OpenDental(pair))
+        Self::new(Kind::OpenDental(pair))
     }
 
     /// Who makes this request, once the guard has let it through; none on routes that take no credential.
@@ -111,7 +119,7 @@ impl Principal {
 
     /// Who acts. Costs no allocation.
     pub fn actor(&self) -> Actor {
-        match &self.0 {
+        match &self.kind {
             Kind::Account(account) => Actor::Account(account.id),
             Kind::Token(caller) => Actor::Token(Arc::clone(&caller.actor)),
             Kind::Operator => Actor::Operator,
@@ -124,7 +132,7 @@ impl Principal {
     /// issuer and subject, the same for ever ([`AccountId::of_token`]). Nil for all others, who own nothing that is kept
     /// by account.
     pub fn account_id(&self) -> AccountId {
-        match &self.0 {
+        match &self.kind {
             Kind::Account(account) => account.id,
             Kind::Token(caller) => caller.id,
             Kind::Operator | Kind::Ecg(_) | Kind::OpenDental(_) => AccountId(uuid::Uuid::nil()),
@@ -133,7 +141,7 @@ impl Principal {
 
     /// One of our own services, or a stranger (SPEC 5.1).
     pub fn kind(&self) -> AccountKind {
-        match &self.0 {
+        match &self.kind {
             Kind::Account(account) => account.kind,
             Kind::Token(caller) if caller.rights.internal => AccountKind::Internal,
             Kind::Operator => AccountKind::Internal,
@@ -141,18 +149,28 @@ impl Principal {
         }
     }
 
-    /// What it may use (SPEC 2.4); none means any amount.
+    /// What it may use (SPEC 2.4), its own quota or the deployment's default; none means any amount. The operator has
+    /// none.
     pub fn quota(&self) -> Option<Quota> {
-        match &self.0 {
+        let own = match &self.kind {
             Kind::Account(account) => account.quota,
             Kind::Token(caller) => caller.rights.quota,
-            Kind::Operator | Kind::Ecg(_) | Kind::OpenDental(_) => None,
-        }
+            Kind::Ecg(_) | Kind::OpenDental(_) => None,
+            Kind::Operator => return None,
+        };
+        own.or(self.default_quota)
+    }
+
+    /// The same, with `quota` where it has none of its own.
+    #[must_use]
+    pub(crate) const fn with_default_quota(mut self, quota: Option<Quota>) -> Self {
+        self.default_quota = quota;
+        self
     }
 
     /// What it may do on the Slipstream surface.
     pub fn permissions(&self) -> &[Permission] {
-        match &self.0 {
+        match &self.kind {
             Kind::Account(account) => &account.permissions,
             Kind::Token(caller) => &caller.rights.permissions,
             Kind::Operator | Kind::Ecg(_) | Kind::OpenDental(_) => &[],
@@ -166,7 +184,7 @@ impl Principal {
 
     /// Whether it may act for this site.
     pub fn may_at(&self, site: &Slug) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Account(account) => account.sites.contains(site),
             Kind::Token(caller) => caller.rights.sites.contains(site),
             Kind::Operator => true,
@@ -176,7 +194,7 @@ impl Principal {
 
     /// The caller of an ECG route; none on all others.
     pub fn ecg(&self) -> Option<&EcgCaller> {
-        match &self.0 {
+        match &self.kind {
             Kind::Ecg(caller) => Some(caller),
             _ => None,
         }
@@ -184,7 +202,7 @@ impl Principal {
 
     /// The pair of keys at an Open Dental route; none on all others.
     pub fn open_dental(&self) -> Option<&KeyPair> {
-        match &self.0 {
+        match &self.kind {
             Kind::OpenDental(pair) => Some(pair),
             _ => None,
         }
@@ -201,7 +219,7 @@ pub struct AtSite {
 }
 
 /// A handler asks for what its route's entry does not give.
-fn not_granted(what: &'static str) -> ApiError {
+pub(super) fn not_granted(what: &'static str) -> ApiError {
     ApiError::internal(anyhow::anyhow!("the handler wants {what}, and its route's entry in the access table has none"))
 }
 
@@ -219,7 +237,7 @@ impl<S: Sync> FromRequestParts<S> for AtSite {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         match parts.extensions.get::<Granted>() {
-            Some(Granted { principal, site: Some(site) }) => {
+            Some(Granted { principal, site: Some(site), .. }) => {
                 Ok(Self { site: Arc::clone(site), principal: principal.clone() })
             }
             _ => Err(not_granted("a site")),

@@ -135,7 +135,8 @@ impl Verifier {
     }
 
     /// What `token` says, if it is good now. Waits for nothing if its key is known; otherwise for the fetch that is under
-    /// way and for one more at most, 5 s each.
+    /// way and for one more at most, 5 s each. At most 64 wait for the keys of one issuer; whoever comes then is refused as
+    /// one with an unknown key: those who wait may be anybody, and what they hold is held for them.
     ///
     /// # Errors
     /// The first rule that it breaks. Claims are looked at last: who cannot sign learns nothing about them.
@@ -153,12 +154,11 @@ impl Verifier {
             return Err(TokenError::TooLong);
         }
         let parts = jws::Parts::read(token)?;
-        let issuer = parts.payload.get("iss").and_then(serde_json::Value::as_str).ok_or(TokenError::Claim("iss"))?;
-        let source = self.sources.iter().find(|source| source.issuer().issuer == issuer);
-        let source = source.ok_or(TokenError::UnknownIssuer)?;
+        let of = |issuer: &str| self.sources.iter().find(|source| source.issuer().issuer == issuer);
+        let source = parts.with_issuer(of)?.ok_or(TokenError::UnknownIssuer)?;
         let key = source.key(&parts.key_id, instant).await.ok_or(TokenError::UnknownKey)?;
-        key.verify(&parts.algorithm, parts.signed, &parts.signature)?;
-        Claims::judge(parts.payload, source.issuer(), now)
+        key.verify(&parts.algorithm, parts.signed, &parts.signature()?)?;
+        Claims::judge(parts.payload()?, source.issuer(), now)
     }
 
     /// What `claims` give, by the settings of the issuer that they name: nothing, if it is none of ours.

@@ -14,8 +14,8 @@ use super::{Secret, duration};
 pub struct HttpConfig {
     /// The address to listen on for everybody. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
-    /// The address to listen on for operators and what watches the process: `/admin/v1`, `/livez`, `/readyz`, `/metrics`.
-    /// Never exposed to the public. Default `127.0.0.1:8081`.
+    /// The address to listen on for operators and what watches the process: `/admin/v1`, `/livez`, `/readyz`,
+    /// `/metrics`, and `/openapi.json` of these. Never exposed to the public. Default `127.0.0.1:8081`.
     pub operator_listen: SocketAddr,
     /// How long a request's head may take to arrive, from its first byte (from the connection's start for the first
     /// one). Default 10 s.

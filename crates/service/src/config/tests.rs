@@ -60,6 +60,23 @@ fn numbers_lists_and_enums_come_from_variables() {
 }
 
 #[test]
+fn a_file_that_is_no_toml_is_told_by_place_and_without_its_text() {
+    for (text, place) in [
+        ("[operator]\ntoken = canary-of-16-bytes", "line 2, column 9"),
+        ("operator.token = 'canary-of-16-bytes'\noperator.token = 'canary-of-16-bytes'", "line 2, column 10"),
+        ("token = 'canary-of-16-bytes", "line 1, column "),
+    ] {
+        let mut file = tempfile::NamedTempFile::with_suffix(".toml").unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        let error = load_from::<Settings>(Some(file.path()), []).unwrap_err();
+        let sources = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+        let told: Vec<_> = sources.map(|error| format!("{error} {error:?}")).collect();
+        let told = told.join(": ");
+        assert!(told.contains(place) && !told.contains("canary"), "{told}");
+    }
+}
+
+#[test]
 fn errors_name_the_variable() {
     for (name, value) in [
         ("SLIPSTREAM__HTTP__LISTEN", "nowhere"),

@@ -5,8 +5,8 @@ use std::hash::Hash;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use slipstream_core::config::{Account, Organisation, Record, Site, Subscription, WrappedKey};
-use slipstream_core::ids::{AccountId, SubscriptionId};
+use slipstream_core::config::{Account, OpenDentalKey, Organisation, Record, Site, Subscription, WrappedKey};
+use slipstream_core::ids::{AccountId, OpenDentalKeyId, SubscriptionId};
 use slipstream_core::matching::MatchIndex;
 use slipstream_core::slug::Slug;
 
@@ -56,6 +56,7 @@ pub(super) struct Records {
     sites: Part<Slug, Site>,
     accounts: Part<AccountId, Account>,
     subscriptions: Part<SubscriptionId, Subscription>,
+    key_pairs: Part<OpenDentalKeyId, OpenDentalKey>,
     latest: Snapshot,
     /// What opens secrets; none where they stay sealed.
     vault: Option<Vault>,
@@ -79,6 +80,7 @@ impl Records {
             Record::Account(record) => self.accounts.put(record.id, record, |r| r.revision),
             Record::Subscription(record) => return self.put_subscription(*record),
             Record::DataKey(record) => return self.learn(&record),
+            Record::OpenDentalKey(record) => self.key_pairs.put(record.id, record, |r| r.revision),
         };
     }
 
@@ -117,6 +119,7 @@ impl Records {
                 self.subscriptions.delete(id);
                 self.sealed.retain(|id, _| self.subscriptions.records.contains_key(id));
             }
+            Some(("open_dental_key", id)) => self.key_pairs.delete(id),
             Some(("data_key", id)) => {
                 if let (Some(vault), Ok(id)) = (&self.vault, id.parse()) {
                     vault.forget(id);
@@ -128,7 +131,11 @@ impl Records {
 
     /// Whether something has changed since the last snapshot.
     pub(super) fn has_changed(&self) -> bool {
-        self.organisations.changed || self.sites.changed || self.accounts.changed || self.subscriptions.changed
+        self.organisations.changed
+            || self.sites.changed
+            || self.accounts.changed
+            || self.subscriptions.changed
+            || self.key_pairs.changed
     }
 
     /// The snapshot of what is known now. Builds anew only the parts that have changed; 10,000 subscriptions take a
@@ -137,6 +144,9 @@ impl Records {
         refresh(&mut self.latest.organisations, &mut self.organisations);
         refresh(&mut self.latest.sites, &mut self.sites);
         refresh(&mut self.latest.accounts, &mut self.accounts);
+        if std::mem::take(&mut self.key_pairs.changed) {
+            self.latest.key_pairs = Arc::new(self.key_pairs.records.values().map(Arc::as_ref).collect());
+        }
         self.open_sealed();
         if std::mem::take(&mut self.subscriptions.changed) {
             self.latest.subscriptions = Arc::new(MatchIndex::new(self.subscriptions.records.values().cloned()));

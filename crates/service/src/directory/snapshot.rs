@@ -9,6 +9,7 @@ use slipstream_core::matching::MatchIndex;
 use slipstream_core::slug::Slug;
 
 use super::apply::Records;
+use crate::auth::KeyPairs;
 
 /// Everything configured, at one moment. Parts that a change does not touch are shared with the snapshot before.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +18,7 @@ pub struct Snapshot {
     pub(super) sites: Arc<HashMap<Slug, Arc<Site>>>,
     pub(super) accounts: Arc<HashMap<AccountId, Arc<Account>>>,
     pub(super) subscriptions: Arc<MatchIndex>,
+    pub(super) key_pairs: Arc<KeyPairs>,
 }
 
 impl Snapshot {
@@ -42,6 +44,11 @@ impl Snapshot {
     /// The account with this id.
     pub fn account(&self, id: AccountId) -> Option<&Arc<Account>> {
         self.accounts.get(&id)
+    }
+
+    /// The pairs of keys that open the Open Dental surface.
+    pub fn key_pairs(&self) -> &KeyPairs {
+        &self.key_pairs
     }
 
     /// All subscriptions, ready to be matched.

@@ -1,18 +1,25 @@
 //! Reads a request's body within its limits (THREATS 7).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody as _};
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
 use slipstream_core::problem::{Problem, ProblemKind};
 
+use crate::budget::{Budget, Exceeded, Share, actor_of};
 use crate::names;
 
-/// Bytes of all request bodies of the process in memory together. Beyond: 503.
+/// Bytes of all request bodies of the process in memory together, but those of operators. Beyond: 503.
 pub const BODIES_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// Bytes of those of one caller: 16 requests of the largest kind. Whoever has no credential is one caller with all others
+/// who have none.
+pub const BODIES_BYTES_MAX_OF_ONE: usize = BODIES_BYTES_MAX / 8;
+/// Bytes of those of operators, whom no tenant can keep from acting.
+pub const BODIES_BYTES_MAX_OF_OPERATORS: usize = 16 * 1024 * 1024;
 
 /// Bytes of a refused body that are read and thrown away, so that the answer reaches a sender that reads only after
 /// it has written everything: closing a socket with unread bytes takes the answer with it.
@@ -20,19 +27,22 @@ const DISCARD_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// How long that may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-static BUDGET: Budget = Budget::new(BODIES_BYTES_MAX);
+/// Counted as bytes arrive: a claim in `Content-Length` reserves nothing, or a few senders of nothing could shut out
+/// everybody.
+static BUDGET: LazyLock<Budget> =
+    LazyLock::new(|| Budget::new(BODIES_BYTES_MAX, BODIES_BYTES_MAX_OF_ONE, BODIES_BYTES_MAX_OF_OPERATORS));
 
-/// The whole body of a request, at most `limit` bytes, arrived within `timeout`.
+/// The whole body of the request with these `parts`, at most `limit` bytes, arrived within `timeout`.
 ///
-/// A body that comes in one piece is not copied. The bytes count against [`BODIES_BYTES_MAX`] until the last clone of
-/// the result is dropped.
+/// A body that comes in one piece is not copied. The bytes count against [`BODIES_BYTES_MAX`] and what its caller may have
+/// of it until the last clone of the result is dropped. Who calls stands in the parts once the guard has run.
 ///
 /// # Errors
 /// 415 for any `Content-Encoding` but `identity` (bodies are never unpacked), 413 beyond `limit` (before reading, if
-/// `Content-Length` says so), 408 after `timeout`, 503 when the process holds too many bodies, 400 when the body
-/// breaks off.
-pub async fn read_body(headers: &HeaderMap, body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
-    read_within(headers, body, limit, timeout, &BUDGET).await
+/// `Content-Length` says so), 408 after `timeout`, 503 when the process holds too many bodies, or too many of this
+/// caller, 400 when the body breaks off.
+pub async fn read_body(parts: &Parts, body: Body, limit: usize, timeout: Duration) -> Result<Bytes, Problem> {
+    read_within(&parts.headers, body, limit, timeout, BUDGET.share(actor_of(&parts.extensions))).await
 }
 
 async fn read_within(
@@ -40,14 +50,14 @@ async fn read_within(
     mut body: Body,
     limit: usize,
     timeout: Duration,
-    budget: &'static Budget,
+    share: Share,
 ) -> Result<Bytes, Problem> {
     let refusal = if !is_identity(headers) {
         Problem::new(ProblemKind::UnsupportedMediaType, "content encodings other than identity are not accepted")
     } else if body.size_hint().lower() > limit as u64 {
         too_large(limit)
     } else {
-        match tokio::time::timeout(timeout, collect(&mut body, limit, budget)).await {
+        match tokio::time::timeout(timeout, collect(&mut body, limit, share)).await {
             Ok(Ok(bytes)) => return Ok(bytes),
             Ok(Err(problem)) => problem,
             Err(_) => return Err(Problem::new(ProblemKind::RequestTimeout, "the body did not arrive in time")),
@@ -68,13 +78,12 @@ fn too_large(limit: usize) -> Problem {
     Problem::new(ProblemKind::TooLarge, format!("the body is larger than {limit} bytes"))
 }
 
-async fn collect(body: &mut Body, limit: usize, budget: &'static Budget) -> Result<Bytes, Problem> {
-    let mut share = Share { budget, bytes: 0 };
+async fn collect(body: &mut Body, limit: usize, mut share: Share) -> Result<Bytes, Problem> {
     let Some(first) = next_piece(body, &mut share, limit).await? else { return Ok(Bytes::new()) };
     if body.is_end_stream() {
-        return Ok(share.hold(first));
+        return Ok(hold(share, first));
     }
-    let Some(second) = next_piece(body, &mut share, limit).await? else { return Ok(share.hold(first)) };
+    let Some(second) = next_piece(body, &mut share, limit).await? else { return Ok(hold(share, first)) };
     // The hint is the sender's claim, so it only saves growing: it is within the limit, or the body was refused.
     let hint = (body.size_hint().lower() as usize).min(limit);
     let mut whole = BytesMut::with_capacity(first.len() + second.len() + hint);
@@ -84,7 +93,7 @@ async fn collect(body: &mut Body, limit: usize, budget: &'static Budget) -> Resu
     while let Some(piece) = next_piece(body, &mut share, limit).await? {
         whole.extend_from_slice(&piece);
     }
-    Ok(share.hold(whole.freeze()))
+    Ok(hold(share, whole.freeze()))
 }
 
 /// The next bytes, counted; `None` at the end.
@@ -97,14 +106,19 @@ async fn next_piece(body: &mut Body, share: &mut Share, limit: usize) -> Result<
         if piece.is_empty() {
             continue;
         }
-        if share.bytes + piece.len() > limit {
+        if share.held() + piece.len() > limit {
             return Err(too_large(limit));
         }
-        if !share.grow(piece.len()) {
-            return Err(Problem::new(ProblemKind::Unavailable, "too many requests are being read at once"));
-        }
-        return Ok(Some(piece));
+        return match share.grow(piece.len()) {
+            Ok(()) => Ok(Some(piece)),
+            Err(Exceeded::All) => unavailable("too many requests are being read at once"),
+            Err(Exceeded::Own) => unavailable("too many requests of this caller are being read at once"),
+        };
     }
+}
+
+fn unavailable<T>(detail: &'static str) -> Result<T, Problem> {
+    Err(Problem::new(ProblemKind::Unavailable, detail))
 }
 
 async fn discard(body: &mut Body) {
@@ -117,48 +131,9 @@ async fn discard(body: &mut Body) {
     }
 }
 
-/// What all bodies together may take. Counted as bytes arrive: a claim in `Content-Length` reserves nothing, or a few
-/// senders of nothing could shut out everybody.
-#[derive(Debug)]
-struct Budget {
-    max: usize,
-    used: AtomicUsize,
-}
-
-impl Budget {
-    const fn new(max: usize) -> Self {
-        Self { max, used: AtomicUsize::new(0) }
-    }
-}
-
-/// One body's part of the budget; given back when dropped.
-#[derive(Debug)]
-struct Share {
-    budget: &'static Budget,
-    bytes: usize,
-}
-
-impl Share {
-    /// Takes more of the budget; false if there is not enough left.
-    fn grow(&mut self, bytes: usize) -> bool {
-        if self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes > self.budget.max {
-            self.budget.used.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        self.bytes += bytes;
-        true
-    }
-
-    /// Ties the share to the bytes it is for.
-    fn hold(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held { bytes, _share: self })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
+/// Ties the share to the bytes it is for.
+fn hold(share: Share, bytes: Bytes) -> Bytes {
+    Bytes::from_owner(Held { bytes, _share: share })
 }
 
 /// Bytes with their share of the budget.
@@ -175,7 +150,7 @@ impl AsRef<[u8]> for Held {
 
 /// Puts the bytes of all bodies in memory into the metrics.
 pub(crate) fn report_bodies() {
-    metrics::gauge!(names::HTTP_SERVER_BODY_BYTES).set(BUDGET.used.load(Ordering::Relaxed) as f64);
+    metrics::gauge!(names::HTTP_SERVER_BODY_BYTES).set(BUDGET.used() as f64);
 }
 
 #[cfg(test)]

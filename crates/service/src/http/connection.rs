@@ -23,6 +23,13 @@ use crate::names;
 /// How long a connection that is being closed may take to write what it still has.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes that a peer of HTTP/2 may send ahead of us on a stream: what a stream that waits (for a key, for the bus) holds
+/// of a body that nobody has asked for yet. It is not counted against the budget of bodies, which are counted as they are
+/// read.
+const STREAM_WINDOW: u32 = 64 * 1024;
+/// The same of all streams of a connection together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
 /// Streams that a peer of HTTP/2 opened and reset before we looked; one more ends the connection. How often a peer may
 /// do so in the long run is the matter of `frames`.
 const RESET_STREAMS_MAX: usize = 20;
@@ -56,6 +63,8 @@ impl Shared {
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(STREAMS_MAX)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .max_header_list_size(HEAD_BYTES_MAX as u32)
             // Both are as h2 has them: streams reset by the peer before we took them, and by us for the peer's errors.
             .max_pending_accept_reset_streams(RESET_STREAMS_MAX)

@@ -31,7 +31,7 @@ impl Listeners {
     /// # Errors
     /// As [`Listeners::bind`].
     pub async fn bind_for(routers: &Routers, config: &HttpConfig) -> anyhow::Result<Self> {
-        if routers.public.has_routes() {
+        if routers.has_public() {
             return Self::bind(config).await;
         }
         Ok(Self { public: None, operator: bind(config.operator_listen, "http.operator_listen").await? })

@@ -37,7 +37,7 @@ const BEARER: &str = "bearerToken";
 const QUERY: &str = "tokenInQuery";
 const OPERATOR: &str = "operatorToken";
 
-/// Whether `path` of a document is where `entry` is documented. A wildcard, which `OpenAPI` does not have, is written with
+/// Whether `path` of a document is where `entry` is documented. A wildcard, which `OpenAPI` has not, is written with
 /// names for what it stands for.
 pub fn documented(entry: &Entry, path: &str) -> bool {
     match entry.path.split_once("{*") {
@@ -122,7 +122,8 @@ fn complete(operation: &mut Operation, entry: &Entry) {
         refuse(operation, "415", "The content type or the content encoding is none that is read here.");
     }
     match entry.access {
-        Access::Public | Access::Probe => {}
+        // The last two: their surfaces have documents of their own.
+        Access::Public | Access::Probe | Access::Ecg(..) | Access::OpenDental(_) => {}
         Access::Operator => {
             operation.security = Some(vec![need(OPERATOR)]);
             refuse(operation, "401", "No credential, or not the operator's.");
@@ -138,8 +139,6 @@ fn complete(operation: &mut Operation, entry: &Entry) {
             }
             refuse(operation, "429", "The quota is used up.");
         }
-        // Their surfaces have documents of their own.
-        Access::Ecg(_) | Access::OpenDental(_) => {}
     }
     if takes_key(entry) {
         operation.parameters.get_or_insert_default().push(idempotency_key().into());
@@ -167,8 +166,8 @@ fn refuse(operation: &mut Operation, status: &str, description: &str) {
 }
 
 fn idempotency_key() -> Parameter {
-    let description = "A name for this request, so that a repeat of it within 24 hours is done once: it gets the answer of \
-                       the first.";
+    let description =
+        "A name for this request: a repeat of it within 24 hours is not done again and gets the same answer.";
     // A String of RFC 8941, without what would have to be escaped in it.
     let pattern = format!("^\"[ !#-\\[\\]-~]{{1,{KEY_LEN_MAX}}}\"$");
     let text = ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern));
@@ -200,14 +199,15 @@ fn headers(operation: &mut Operation, entry: &Entry) {
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
         let status = status.as_str();
-        let is_refused_before = matches!(status, "401" | "403" | "431");
+        // Before anybody is known, so that there is nobody to say it of.
+        let is_refused_before = matches!(status, "401" | "431");
         let is_of_key = takes_key(entry) && matches!(status.as_bytes(), [b'2' | b'4', ..]);
         for (name, is_there) in [
             ("WWW-Authenticate", status == "401"),
             ("Retry-After", matches!(status, "429" | "503") || (status == "409" && takes_key(entry))),
             ("RateLimit-Policy", has_quota && !is_refused_before && status != "500"),
             ("RateLimit", has_quota && !is_refused_before && status != "500"),
-            ("Idempotent-Replayed", is_of_key && !is_refused_before && !matches!(status, "408" | "429")),
+            ("Idempotent-Replayed", is_of_key && !is_refused_before && !matches!(status, "403" | "408" | "429")),
         ] {
             if is_there {
                 let there = RefOr::Ref(Ref::new(format!("#/components/headers/{name}")));

@@ -161,7 +161,8 @@ fn write(mut response: Response, document: &Document<'_>) -> Response {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(CONTENT_TYPE));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if document.status == 401 {
-        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        // The guard knows the scheme; what is refused elsewhere wants a token.
+        headers.entry(header::WWW_AUTHENTICATE).or_insert(HeaderValue::from_static("Bearer"));
     }
     headers.remove(HeaderName::from_static("content-length"));
     let body = serde_json::to_vec(document).expect("texts and numbers are always JSON");

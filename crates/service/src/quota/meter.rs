@@ -1,24 +1,25 @@
 //! What one request takes.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use axum::extract::Request;
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::FromRequestParts;
 use http::HeaderMap;
+use http::request::Parts;
 use slipstream_core::config::Quota;
 use slipstream_core::problem::{Problem, ProblemKind};
 
 use super::{Policy, Quotas, RATE_LIMIT, RATE_LIMIT_POLICY, Refused, headers};
-use crate::access::{Access, Answering, Around, Entry, Next};
 use crate::auth::{Actor, Principal};
 use crate::names;
-use crate::problem::ApiError;
 
 /// The longest wait that a refusal names: a quota may be changed before the day is over.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
 
 /// Who pays for a request, and from which bucket. Everything is free for whoever has no quota.
+///
+/// The guard takes the token that every request costs, as soon as it is known who asks, and writes with every answer from
+/// then on where the caller stands.
 #[derive(Debug, Clone)]
 pub struct Meter(Option<Metered>);
 
@@ -32,21 +33,9 @@ struct Metered {
 
 impl Meter {
     /// The meter of `principal`.
-    pub fn new(quotas: &Quotas, principal: &Principal, policy: Policy) -> Self {
+    pub(crate) fn new(quotas: &Quotas, principal: &Principal, policy: Policy) -> Self {
         let metered = |quota| Metered { quotas: quotas.clone(), actor: principal.actor(), quota, policy };
         Self(principal.quota().map(metered))
-    }
-
-    /// The answer to a request: `work`'s, if there is a token for it, and otherwise a refusal. Both say where the actor
-    /// stands when they are ready, so that what `work` took is counted.
-    pub async fn around(&self, work: impl Future<Output = Result<Response, ApiError>>) -> Response {
-        let worked = match self.begin() {
-            Ok(()) => work.await,
-            Err(refusal) => Err(ApiError::from(refusal).of_quota(self.policy())),
-        };
-        let mut response = worked.unwrap_or_else(ApiError::into_response);
-        self.write(response.headers_mut());
-        response
     }
 
     /// Takes what publishing so many events costs beyond the one token of each request: a token per event, of which the
@@ -70,7 +59,10 @@ impl Meter {
     }
 
     /// Takes the token that every request costs.
-    fn begin(&self) -> Result<(), Problem> {
+    ///
+    /// # Errors
+    /// 429 with the time after which there is one.
+    pub(crate) fn begin(&self) -> Result<(), Problem> {
         let Some(metered) = &self.0 else { return Ok(()) };
         metered.take(1).map_err(|refused| match refused {
             Refused::Wait(wait) => metered.over(wait),
@@ -79,12 +71,8 @@ impl Meter {
         })
     }
 
-    /// The name of the policy, for refusals.
-    fn policy(&self) -> &'static str {
-        self.0.as_ref().map_or(Policy::Publish, |metered| metered.policy).as_str()
-    }
-
-    fn write(&self, headers: &mut HeaderMap) {
+    /// Says where the caller stands, if it has a quota.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
         let Some(Metered { quotas, actor, quota, policy }) = &self.0 else { return };
         let standing = quotas.standing(actor, *quota, *policy, Instant::now());
         headers.insert(RATE_LIMIT_POLICY, headers::policy(*policy, *quota));
@@ -110,20 +98,11 @@ impl Metered {
     }
 }
 
-/// Takes a token of [`Policy::Requests`] for each request to a route of the Slipstream surface. Put it behind the route
-/// that publishes, which pays by event and has a [`Meter`] of its own.
-impl Around for Quotas {
-    fn concerns(&self, entry: &Entry) -> bool {
-        matches!(entry.access, Access::Slipstream(..))
-    }
+/// The meter of the request, which has paid its one token: an extractor, for handlers that cost more.
+impl<S: Sync> FromRequestParts<S> for Meter {
+    type Rejection = Infallible;
 
-    fn answer(self: Arc<Self>, _: &'static Entry, request: Request, next: Next) -> Answering {
-        let meter = Principal::of(&request).map(|principal| Meter::new(&self, principal, Policy::Requests));
-        match meter {
-            Some(meter @ Meter(Some(_))) => {
-                Box::pin(async move { meter.around(async { Ok(next(request).await) }).await })
-            }
-            _ => next(request),
-        }
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get().cloned().unwrap_or(Self(None)))
     }
 }

@@ -161,3 +161,22 @@ async fn a_hundred_streams_are_served_at_once_and_one_more_is_refused() {
     assert_eq!((refused, reason), (201, 7_u32.to_be_bytes().to_vec()));
     assert!(is_served(&server).await);
 }
+
+#[tokio::test]
+async fn a_peer_may_send_little_ahead_of_us() {
+    let server = Server::start(config()).await;
+    let mut client = connect(&server).await;
+    let (mut stream, mut connection) = (None, None);
+    while stream.is_none() || connection.is_none() {
+        match tokio::time::timeout(LIMIT, client.frame()).await.expect("the settings in time") {
+            (SETTINGS, 0, payload) if !payload.is_empty() => {
+                // SETTINGS_INITIAL_WINDOW_SIZE (RFC 9113, 6.5.2).
+                let window = payload.chunks(6).find(|setting| setting[..2] == [0, 4]);
+                stream = Some(window.map(|setting| u32::from_be_bytes(setting[2..].try_into().unwrap())));
+            }
+            (WINDOW_UPDATE, 0, payload) => connection = Some(65_535 + u32::from_be_bytes(payload.try_into().unwrap())),
+            _ => {}
+        }
+    }
+    assert_eq!((stream.unwrap(), connection.unwrap()), (Some(64 * 1024), 1024 * 1024));
+}

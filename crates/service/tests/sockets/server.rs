@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::extract::{Request, State};
 use axum::routing::{get, post};
 use slipstream_core::limits::BODY_BYTES_MAX;
 use slipstream_service::config::HttpConfig;
@@ -41,8 +39,9 @@ pub(crate) fn config() -> HttpConfig {
 impl Server {
     pub(crate) async fn start(config: HttpConfig) -> Self {
         let hold: &'static Hold = Box::leak(Box::default());
-        let read = async |State(timeout): State<Duration>, headers: HeaderMap, body: Body| {
-            let body = http::read_body(&headers, body, BODY_BYTES_MAX, timeout).await?;
+        let read = async |State(timeout): State<Duration>, request: Request| {
+            let (parts, body) = request.into_parts();
+            let body = http::read_body(&parts, body, BODY_BYTES_MAX, timeout).await?;
             Ok::<_, ApiError>(body.len().to_string())
         };
         let router = Router::new()
@@ -62,7 +61,7 @@ impl Server {
         let stop = CancellationToken::new();
         let served = tokio::spawn({
             let stop = stop.clone();
-            async move { slipstream_service::serve(listener, router, &config, stop).await }
+            async move { slipstream_service::http::serve(listener, router, &config, stop).await }
         });
         Self { address, stop, served, hold }
     }

@@ -85,6 +85,19 @@ async fn those_who_wait_for_keys_wait_for_the_same_fetch() {
 }
 
 #[tokio::test]
+async fn those_who_wait_for_keys_are_so_many_and_not_more() {
+    let world = World::new().await;
+    let keys = json!({ "keys": [world.issuer.rsa().jwk()] }).to_string();
+    world.issuer.answer_keys(Reply::ok().body(keys).delay(Duration::from_millis(500)));
+    let token = world.issuer.token().sign();
+    let all = join_all((0..100).map(|_| world.verify(&token))).await;
+    let refused = all.iter().filter(|result| **result == Err(TokenError::UnknownKey)).count();
+    assert_eq!((refused, all.iter().filter(|result| result.is_ok()).count()), (36, 64));
+    assert!(world.verify(&token).await.is_ok(), "and it is known from then on");
+    assert_eq!(world.issuer.keys_asked(), 1);
+}
+
+#[tokio::test]
 async fn a_fetch_goes_on_when_nobody_waits_for_it_any_more() {
     let world = World::new().await;
     let keys = json!({ "keys": [world.issuer.rsa().jwk()] }).to_string();
@@ -150,6 +163,8 @@ async fn answers_that_are_no_key_set_change_nothing() {
         Reply::ok().body(padded),
         Reply::ok().body(json!({ "keys": many }).to_string()),
         Reply::ok().body("{}"),
+        Reply::ok().body(json!({ "keys": [] }).to_string()),
+        Reply::ok().body(json!({ "keys": [{ "kty": "oct", "kid": "new", "k": "AAAA" }] }).to_string()),
         Reply::ok().body("<html>"),
         Reply::ok(),
         elsewhere.body(good.to_string()),

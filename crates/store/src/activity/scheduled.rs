@@ -86,6 +86,28 @@ pub async fn held(
     limit: usize,
     after: Option<HeldPlace>,
 ) -> Result<Page<EventRecord>, StoreError> {
+    let (sql, values) = places_sql(filter, limit, after);
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let places = PlaceRow::find_by_statement(statement).all(connection).await?;
+    let fit = fitting(&places, limit, |place| place.bytes);
+    let next = match places.get(..fit).and_then(<[_]>::last) {
+        Some(last) if fit < places.len() => {
+            let key = Row { table: "events", key: &last.key }.parse("key", &last.key)?;
+            Some(HeldPlace { intended_at: Timestamp::from_millis(last.intended_ms), key }.to_string())
+        }
+        _ => None,
+    };
+    let keys = places[..fit].iter().map(|place| (place.accepted_ms, place.key.as_str()));
+    let mut items = events_at(connection, keys, WAITS).await?;
+    // In the order of the places, which is not that of the keys.
+    let order: HashMap<_, _> =
+        places.iter().enumerate().map(|(at, place)| ((place.accepted_ms, place.key.as_str()), at)).collect();
+    items.sort_by_key(|event| order.get(&(event.accepted_at.as_millis(), event.key.as_str())).copied());
+    Ok(Page { items, next })
+}
+
+/// What finds the places of a page, and one more.
+fn places_sql(filter: &HeldFilter, limit: usize, after: Option<HeldPlace>) -> (String, Vec<Value>) {
     let mut conditions = Conditions::default();
     conditions.add(WAITS, []);
     conditions.add("site = $", [string(filter.site.as_str())]);
@@ -114,23 +136,7 @@ pub async fn held(
          ORDER BY intended_ms, key LIMIT ${}",
         values.len()
     );
-    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
-    let places = PlaceRow::find_by_statement(statement).all(connection).await?;
-    let fit = fitting(&places, limit, |place| place.bytes);
-    let next = match places.get(..fit).and_then(<[_]>::last) {
-        Some(last) if fit < places.len() => {
-            let key = Row { table: "events", key: &last.key }.parse("key", &last.key)?;
-            Some(HeldPlace { intended_at: Timestamp::from_millis(last.intended_ms), key }.to_string())
-        }
-        _ => None,
-    };
-    let keys = places[..fit].iter().map(|place| (place.accepted_ms, place.key.as_str()));
-    let mut items = events_at(connection, keys, WAITS).await?;
-    // In the order of the places, which is not that of the keys.
-    let order: HashMap<_, _> =
-        places.iter().enumerate().map(|(at, place)| ((place.accepted_ms, place.key.as_str()), at)).collect();
-    items.sort_by_key(|event| order.get(&(event.accepted_at.as_millis(), event.key.as_str())).copied());
-    Ok(Page { items, next })
+    (sql, values)
 }
 
 /// Bytes of text of an event.
@@ -178,6 +184,29 @@ pub async fn scheduled(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{DatabaseConfig, Store};
+
+    /// Else a tenant that asks for a type which none of its events has would have them all read.
+    #[tokio::test]
+    async fn a_list_reads_no_events_of_another_type() {
+        let (_directory, url) = slipstream_test_support::sqlite::database();
+        let store = Store::connect(&DatabaseConfig { url: url.into(), ..DatabaseConfig::default() }).await.unwrap();
+        store.migrate().await.unwrap();
+        let key = EventKey::new(&"s8n6EzC".parse().unwrap(), "/letters", "1");
+        let after = HeldPlace { intended_at: Timestamp::from_millis(1), key };
+        for (event_type, index) in [(Some("a.type".to_owned()), "events_held_type"), (None, "events_held")] {
+            let site = "s8n6EzC".parse().unwrap();
+            let filter = HeldFilter { site, event_type, visible_to: None, from: None, until: None };
+            for after in [None, Some(after)] {
+                let (sql, values) = places_sql(&filter, 100, after);
+                let backend = store.connection().get_database_backend();
+                let explain = Statement::from_sql_and_values(backend, format!("EXPLAIN QUERY PLAN {sql}"), values);
+                let plan = store.connection().query_all_raw(explain).await.unwrap();
+                let steps: Vec<String> = plan.iter().map(|step| step.try_get("", "detail").unwrap()).collect();
+                assert!(steps.len() == 1 && steps[0].contains(&format!("USING INDEX {index} (")), "{steps:?}");
+            }
+        }
+    }
 
     #[test]
     fn places_survive_text() {

@@ -23,6 +23,8 @@ pub(crate) struct Model {
     pub(crate) primary_key: String,
     pub(crate) secondary_key: String,
     pub(crate) revision: i64,
+    /// When it was deleted. Such a row keeps its id taken, and the subscriptions whole that refer to it.
+    pub(crate) deleted_at_ms: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -30,7 +32,7 @@ pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-const fn kind_name(kind: AccountKind) -> &'static str {
+pub(crate) const fn kind_name(kind: AccountKind) -> &'static str {
     match kind {
         AccountKind::External => "external",
         AccountKind::Internal => "internal",
@@ -49,6 +51,7 @@ impl From<&Account> for Model {
             primary_key: account.primary_key.to_hex(),
             secondary_key: account.secondary_key.to_hex(),
             revision: account.revision,
+            deleted_at_ms: None,
         }
     }
 }

@@ -7,7 +7,7 @@ use slipstream_store::subscriptions::{self, Applied, Grant, Seen, StateFilter};
 use slipstream_store::{ConnectionTrait as _, Store};
 use uuid::Uuid;
 
-use crate::{NOW, later, put, seen, subscription, with_tenants};
+use crate::{NOW, in_state, later, put, seen, subscription, with_tenants};
 
 crate::on_both_backends!(
     disabling_twice_changes_nothing_the_second_time,
@@ -183,7 +183,7 @@ async fn health_is_told_of_active_endpoints_only(store: Store) {
     let id = put(&store, &subscription(2)).await.id;
     changed(degrade(id).await.unwrap());
     let found = async |state| {
-        let page = subscriptions::page(store.connection(), Some(state), None, 9).await.unwrap();
+        let page = subscriptions::page(store.connection(), in_state(state), None, 9).await.unwrap();
         page.items.into_iter().map(|it| it.id).collect::<Vec<_>>()
     };
     assert_eq!(found(StateFilter::Degraded).await, [id]);

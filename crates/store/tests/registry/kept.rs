@@ -1,7 +1,8 @@
 //! What is kept until somebody asks for it, or until it is told.
 
 use slipstream_core::config::KeyHash;
-use slipstream_core::ids::{EventKey, SubscriptionId};
+use slipstream_core::contract::{Action, AuditOutcome, Audited, TargetKind};
+use slipstream_core::ids::{AuditId, EventKey, SubscriptionId};
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::handshakes::{self, Handshake};
 use slipstream_store::subscriptions::Owner;
@@ -14,6 +15,7 @@ crate::on_both_backends!(
     a_key_of_a_handshake_serves_once_and_in_time,
     keys_of_a_subscription_are_bounded_and_go_with_it,
     what_is_noted_is_told_until_it_is_removed,
+    a_record_of_the_audit_that_is_noted_comes_back_until_it_is_removed,
 );
 
 fn handshake(subscription: SubscriptionId, key: &str, expires_at: Timestamp) -> Handshake {
@@ -107,4 +109,29 @@ async fn what_is_noted_is_told_until_it_is_removed(store: Store) {
     outbox::put(&transaction, &two).await.unwrap();
     drop(transaction);
     assert_eq!(outbox::oldest(connection, 9).await.unwrap().len(), 1);
+}
+
+async fn a_record_of_the_audit_that_is_noted_comes_back_until_it_is_removed(store: Store) {
+    let connection = store.connection();
+    let record = |number, at| Audited {
+        id: AuditId(Uuid::from_u128(number)),
+        at,
+        actor: "receiver".into(),
+        action: Action::EndpointDisable,
+        kind: TargetKind::Endpoint,
+        target: Some("018f2b1e-0000-7000-8000-000000000001".into()),
+        site: Some(slug("s8n6EzC")),
+        trace: None,
+        outcome: AuditOutcome::Done,
+        status: None,
+        begun: None,
+    };
+    let (newer, older) = (record(1, later(1)), record(2, NOW));
+    for noted in [&newer, &older, &newer] {
+        outbox::audited::put(connection, noted).await.unwrap();
+    }
+    assert_eq!(outbox::audited::oldest(connection, 1).await.unwrap(), [older.clone()]);
+    assert_eq!(outbox::audited::oldest(connection, 9).await.unwrap(), [older.clone(), newer.clone()]);
+    outbox::audited::remove(connection, &[older.id]).await.unwrap();
+    assert_eq!(outbox::audited::oldest(connection, 9).await.unwrap(), [newer]);
 }

@@ -1,5 +1,7 @@
 //! `GET /admin/v1/audit`: who did what, and when (THREATS 9). Reading it is not audited.
 
+mod chain;
+
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Serialize;
@@ -13,14 +15,15 @@ use slipstream_service::list::{
     LIMIT_DEFAULT, Pairs, bad_cursor, bad_parameter, each_once, parse, parse_limit, unknown_parameter,
 };
 use slipstream_service::openapi::{Paging, Times};
-use slipstream_store::audit::{Chain, Filter, Recorded, list, verify};
+use slipstream_store::audit::{Filter, Link, Recorded, list};
 use slipstream_store::{Page, Store};
 use utoipa::ToSchema;
 
+use self::chain::ChainView;
 use crate::database::ask;
 
 /// Every parameter, in words.
-const KNOWN: &str = "actor, action, target, site, since, until, limit, cursor and verify";
+const KNOWN: &str = "actor, action, target, site, since, until, limit, cursor, verify and verifyFrom";
 
 /// The same for documents, without what others have, too.
 #[derive(utoipa::IntoParams)]
@@ -41,6 +44,9 @@ pub(super) struct AuditFilter {
     site: Option<Slug>,
     /// Whether to look whether all records, not only those of the page, are as they were written.
     verify: Option<bool>,
+    /// After which place to look, with `verify=true`: what an answer gave as `verifyFrom`. Everything by default.
+    #[param(rename = "verifyFrom", pattern = "^[1-9][0-9]{0,18}-[0-9a-f]{64}$")]
+    verify_from: Option<String>,
 }
 
 /// What is asked for.
@@ -50,12 +56,17 @@ struct Parameters {
     limit: usize,
     after: Option<u64>,
     verify: bool,
+    verify_from: Option<Link>,
 }
 
 impl Parameters {
     fn parse(pairs: Pairs) -> Result<Self, Problem> {
-        let mut parameters = Self { filter: Filter::default(), limit: LIMIT_DEFAULT, after: None, verify: false };
+        let mut parameters =
+            Self { filter: Filter::default(), limit: LIMIT_DEFAULT, after: None, verify: false, verify_from: None };
         each_once(pairs, |name, value| parameters.set(name, value))?;
+        if parameters.verify_from.is_some() && !parameters.verify {
+            return Err(bad_parameter("verifyFrom", "needs verify=true"));
+        }
         Ok(parameters)
     }
 
@@ -77,6 +88,9 @@ impl Parameters {
                 self.after = Some(number.ok_or_else(bad_cursor)?);
             }
             "verify" => self.verify = parse(name, &value, "must be true or false")?,
+            "verifyFrom" => {
+                self.verify_from = Some(parse(name, &value, "must be what an answer gave as `verifyFrom`")?)
+            }
             _ => return Err(unknown_parameter(name, KNOWN)),
         }
         Ok(())
@@ -147,46 +161,16 @@ impl From<Recorded> for AuditView {
     }
 }
 
-/// Whether the records are as they were written.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(as = AuditChain)]
-struct ChainView {
-    is_intact: bool,
-    /// How many are, from the first on.
-    intact: u64,
-    /// The number of the first record.
-    #[schema(required)]
-    first: Option<u64>,
-    /// The first that is not as it was written, or does not follow the one before.
-    #[schema(required)]
-    broken_at: Option<u64>,
-    /// The hash of the last that is, in hex: to be noted elsewhere, and compared.
-    #[schema(required)]
-    head: Option<String>,
-}
-
-impl From<Chain> for ChainView {
-    fn from(chain: Chain) -> Self {
-        let digit = |half: u8| char::from_digit(half.into(), 16).expect("half a byte is one hex digit");
-        let hex = |hash: [u8; 32]| hash.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
-        Self {
-            is_intact: chain.broken_at.is_none(),
-            intact: chain.intact,
-            first: chain.first,
-            broken_at: chain.broken_at,
-            head: chain.head.map(hex),
-        }
-    }
-}
-
-/// Records, newest first; with `verify=true` also whether all of them, not only those of the page, are as they were written.
+/// Records, newest first; with `verify=true` also whether all of them, not only those of the page, are as they were
+/// written, as far as a few seconds get.
 #[utoipa::path(
     get,
     path = "/admin/v1/audit",
     tag = "Audit",
     operation_id = "listAudit",
     summary = "List records of the audit, newest first",
+    description = "With `verify=true` also whether the records, not only those of the page, are as they were written. A request \
+        looks at them for some seconds at most: while `isComplete` is false and `isIntact` true, go on with `verifyFrom`.",
     params(Paging, Times, AuditFilter),
     responses((status = 200, description = "A page of them.", body = AuditPage))
 )]
@@ -197,7 +181,11 @@ pub(super) async fn answer(
     let parameters = Parameters::parse(pairs)?;
     let connection = store.connection();
     let Page { items, next } = ask(list(connection, &parameters.filter, parameters.limit, parameters.after)).await?;
-    let chain = if parameters.verify { Some(ask(verify(connection)).await?.into()) } else { None };
+    let chain = if parameters.verify {
+        Some(chain::check(&store, parameters.verify_from, chain::BEGIN_FOR).await?)
+    } else {
+        None
+    };
     Ok(Json(AuditPage { items: items.into_iter().map(AuditView::from).collect(), next, chain }))
 }
 
@@ -224,6 +212,8 @@ mod tests {
             ("cursor", "-1"),
             ("cursor", "18446744073709551615"),
             ("verify", "yes"),
+            ("verifyFrom", "7"),
+            ("verifyFrom", &format!("7-{}", "0".repeat(64))),
             ("actr", "operator"),
         ] {
             let detail = parsed(&[(name, value)]).unwrap_err();
@@ -246,7 +236,11 @@ mod tests {
         assert_eq!(parameters.filter.action, Some(Action::SecretRead));
         assert_eq!(parameters.filter.since.unwrap().to_string(), "2026-03-02T08:30:00.000Z");
         assert_eq!((parameters.limit, parameters.after, parameters.verify), (LIMIT_DEFAULT, Some(7), true));
-        let none = Parameters { filter: Filter::default(), limit: LIMIT_DEFAULT, after: None, verify: false };
+        let filter = Filter::default();
+        let none = Parameters { filter, limit: LIMIT_DEFAULT, after: None, verify: false, verify_from: None };
         assert_eq!(parsed(&[]), Ok(none));
+        let place = format!("7-{}", "0".repeat(64));
+        let from = parsed(&[("verifyFrom", &place), ("verify", "true")]).unwrap();
+        assert_eq!(from.verify_from.unwrap().number, 7);
     }
 }

@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::HeaderMap;
+use axum::extract::Request;
 use serde::de::DeserializeOwned;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_service::http::read_body;
@@ -19,13 +18,10 @@ const BYTES_MAX: usize = 16 * 1024;
 ///
 /// # Errors
 /// 415, 413, 408 and 503 as [`read_body`] has them; 400 naming the member at fault.
-pub(super) async fn read<T: DeserializeOwned>(
-    headers: &HeaderMap,
-    body: Body,
-    timeout: Duration,
-) -> Result<T, Problem> {
-    json::check_content_type(headers)?;
-    json::read(&read_body(headers, body, BYTES_MAX, timeout).await?)
+pub(super) async fn read<T: DeserializeOwned>(request: Request, timeout: Duration) -> Result<T, Problem> {
+    let (parts, body) = request.into_parts();
+    json::check_content_type(&parts.headers)?;
+    json::read(&read_body(&parts, body, BYTES_MAX, timeout).await?)
 }
 
 /// 400: the member `name` breaks a rule.

@@ -5,9 +5,8 @@
 //! coming due have one winner, and the answer says which.
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use slipstream_bus::{Replaced, Waiting, WaitingChange};
@@ -18,13 +17,14 @@ use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::audit::Note;
+use slipstream_service::idempotency::NewId;
 use slipstream_service::openapi::{Conflict, NotFound};
 use slipstream_service::{ApiError, clock};
 use slipstream_store::activity::{Delivery, delivery};
 use utoipa::ToSchema;
 
 use super::view::DeliveryView;
-use super::{body, path_delivery_id};
+use super::{DeliveryInPath, body, path_delivery_id};
 use crate::database::ask;
 use crate::replay::{NO_BUS, Replayed, Replayer, conflict};
 
@@ -44,7 +44,7 @@ struct Move {
     operation_id = "moveDelivery",
     summary = "Move the next attempt of a delivery that waits",
     description = "A time that has passed means at once.",
-    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
+    params(DeliveryInPath),
     request_body = Move,
     responses((status = 200, description = "The delivery as it is now.", body = DeliveryView), NotFound, Conflict)
 )]
@@ -52,11 +52,10 @@ pub(super) async fn reschedule(
     State(replayer): State<Replayer>,
     note: Note,
     Path(id): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Json<DeliveryView>, ApiError> {
     let id = path_delivery_id(&id)?;
-    let Move { next_attempt_at } = body::read(&headers, body, replayer.body_timeout).await?;
+    let Move { next_attempt_at } = body::read(request, replayer.body_timeout).await?;
     let moved = replayer.put_off(&note, id, next_attempt_at).await?;
     tracing::info!(delivery.id = %id, delivery.next_attempt_at = %next_attempt_at, "delivery moved by an operator");
     Ok(Json(moved.into()))
@@ -69,7 +68,7 @@ pub(super) async fn reschedule(
     tag = "Deliveries",
     operation_id = "deliverNow",
     summary = "Have the next attempt of a delivery that waits made now",
-    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
+    params(DeliveryInPath),
     responses((status = 202, description = "The delivery as it is now.", body = DeliveryView), NotFound, Conflict)
 )]
 pub(super) async fn deliver_now(
@@ -90,7 +89,7 @@ pub(super) async fn deliver_now(
     tag = "Deliveries",
     operation_id = "cancelDelivery",
     summary = "Cancel a delivery that waits",
-    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
+    params(DeliveryInPath),
     responses((status = 204, description = "It is not attempted any more."), NotFound, Conflict)
 )]
 pub(super) async fn cancel(
@@ -133,15 +132,25 @@ fn accepted(replayed: &Replayed) -> impl IntoResponse + use<> {
     tag = "Replays",
     operation_id = "replayDelivery",
     summary = "Make a delivery again that has ended",
-    params(("id" = String, Path, description = "Its UUID, or its webhook id (`msg_…`)", example = "msg_018f2b1e000070008000000000000001")),
-    responses((status = 202, description = "The new delivery.", body = ReplayedView, headers(("Location" = String, description = "Where it is"))), NotFound, Conflict)
+    params(DeliveryInPath),
+    responses(
+        (
+            status = 202,
+            description = "The new delivery.",
+            body = ReplayedView,
+            headers(("Location" = String, description = "Where it is")),
+        ),
+        NotFound,
+        Conflict,
+    )
 )]
 pub(super) async fn replay(
     State(replayer): State<Replayer>,
     note: Note,
+    new_id: NewId,
     Path(id): Path<String>,
 ) -> Result<impl IntoResponse, ApiError> {
-    let replayed = replayer.replay_delivery(path_delivery_id(&id)?).await?;
+    let replayed = replayer.replay_delivery(path_delivery_id(&id)?, new_id).await?;
     note.site(&replayed.site);
     Ok(accepted(&replayed))
 }
@@ -166,15 +175,24 @@ struct EventToSubscription {
     operation_id = "replayEvent",
     summary = "Make a delivery of an event to a subscription",
     request_body = EventToSubscription,
-    responses((status = 202, description = "The new delivery.", body = ReplayedView, headers(("Location" = String, description = "Where it is"))), NotFound, Conflict)
+    responses(
+        (
+            status = 202,
+            description = "The new delivery.",
+            body = ReplayedView,
+            headers(("Location" = String, description = "Where it is")),
+        ),
+        NotFound,
+        Conflict,
+    )
 )]
 pub(super) async fn replay_event(
     State(replayer): State<Replayer>,
     note: Note,
-    headers: HeaderMap,
-    body: Body,
+    new_id: NewId,
+    request: Request,
 ) -> Result<impl IntoResponse, ApiError> {
-    let wanted: EventToSubscription = body::read(&headers, body, replayer.body_timeout).await?;
+    let wanted: EventToSubscription = body::read(request, replayer.body_timeout).await?;
     for (name, text) in [("source", &wanted.source), ("id", &wanted.id)] {
         if text.is_empty() || text.contains('\0') {
             return Err(body::bad_member(name, "must not be empty or contain NUL").into());
@@ -183,7 +201,7 @@ pub(super) async fn replay_event(
     let event = (wanted.source.as_str(), wanted.id.as_str());
     note.site(&wanted.site);
     note.target(EventKey::new(&wanted.site, event.0, event.1));
-    Ok(accepted(&replayer.replay_event(&wanted.site, event, wanted.subscription).await?))
+    Ok(accepted(&replayer.replay_event(&wanted.site, event, wanted.subscription, new_id).await?))
 }
 
 impl Replayer {

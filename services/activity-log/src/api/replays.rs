@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use slipstream_bus::{Bus, ConsumerName};
@@ -15,9 +14,11 @@ use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::audit::Note;
+use slipstream_service::idempotency::NewId;
 use slipstream_service::list::{LIMIT_DEFAULT, Pairs, bad_cursor, each_once, parse_limit, unknown_parameter};
 use slipstream_service::openapi::{Conflict, NotFound, Paging};
 use slipstream_service::{ApiError, clock};
+use slipstream_store::StoreError;
 use slipstream_store::activity::Filter;
 use slipstream_store::activity::replay as store;
 use slipstream_store::activity::replay::{JobState, NewJob, ReplayJob, count, create, job, jobs};
@@ -160,10 +161,10 @@ async fn all_is_recorded(bus: &Bus) -> bool {
 pub(super) async fn start(
     State(replayer): State<Replayer>,
     note: Note,
-    headers: HeaderMap,
-    body: Body,
+    new_id: NewId,
+    request: Request,
 ) -> Result<Response, ApiError> {
-    let wanted: Wanted = body::read(&headers, body, replayer.body_timeout).await?;
+    let wanted: Wanted = body::read(request, replayer.body_timeout).await?;
     let (dry_run, rate_per_second) = (wanted.dry_run, wanted.rate_per_second);
     let filter = wanted.into_filter()?;
     filter.site.iter().for_each(|site| note.site(site));
@@ -173,24 +174,25 @@ pub(super) async fn start(
     if dry_run {
         return Ok(Json(Counted { count: matched, complete }).into_response());
     }
-    let id = ReplayId(clock::new_uuid());
+    let id = ReplayId(new_id.get());
     note.target(id);
     let new = NewJob { id, filter, rate_per_second, matched, created_at: now };
-    make(&replayer, &new).await?;
+    let job = make(&replayer, new, new_id).await?;
     replayer.wake.notify_one();
-    tracing::info!(replay.id = %id, replay.matched = matched, "replay job made by an operator");
+    tracing::info!(replay.id = %id, replay.matched = job.matched, "replay job made by an operator");
     let location = [(header::LOCATION, format!("/admin/v1/replays/{id}"))];
-    // From what was written, and not read again: were that to fail, whoever asked would ask for a second job.
-    let made = Made { job: ReplayJob::from(new).into(), complete };
+    let made = Made { job: job.into(), complete };
     Ok((StatusCode::ACCEPTED, location, Json(made)).into_response())
 }
 
-/// Writes the job down. An answer that does not come leaves open whether it is.
-async fn make(replayer: &Replayer, new: &NewJob) -> Result<(), ApiError> {
-    const UNSURE: &str =
-        "the database did not confirm in time; look at /admin/v1/replays before you repeat the request";
-    match timeout(QUERY_TIMEOUT, create(replayer.store.connection(), new)).await {
-        Ok(Ok(())) => Ok(()),
+/// Writes the job down. An answer that does not come leaves open whether it is; with a key, a repeat finds out.
+async fn make(replayer: &Replayer, new: NewJob, new_id: NewId) -> Result<ReplayJob, ApiError> {
+    const UNSURE: &str = "the database did not confirm in time; look at /admin/v1/replays before you repeat the request, \
+                          or repeat it with the Idempotency-Key that it had";
+    match timeout(QUERY_TIMEOUT, create(replayer.store.connection(), &new)).await {
+        // From what was written, and not read again: were that to fail, whoever asked would ask for a second job.
+        Ok(Ok(())) => Ok(new.into()),
+        Ok(Err(StoreError::Conflict(_))) if new_id.may_exist() => find(replayer, new.id).await,
         Ok(Err(error)) if error.is_transient() => Err(ApiError::unavailable(UNSURE, error)),
         Ok(Err(error)) => Err(ApiError::internal(error)),
         Err(elapsed) => Err(ApiError::unavailable(UNSURE, elapsed)),

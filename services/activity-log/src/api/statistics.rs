@@ -54,7 +54,10 @@ pub(crate) fn routes(guards: &Guards, store: Store, directory: Directory) -> Res
     operation_id = "getEndpointStatistics",
     summary = "Get what the deliveries to an endpoint amount to",
     params(Times, ("id" = inline(SubscriptionId), Path, description = "The subscription")),
-    responses((status = 200, description = "Of whole hours: the last day, unless told otherwise.", body = StatisticsView), NotFound)
+    responses(
+        (status = 200, description = "Of whole hours: the last day, unless told otherwise.", body = StatisticsView),
+        NotFound,
+    )
 )]
 pub(super) async fn answer(
     State(it): State<Counted>,

@@ -9,6 +9,7 @@ use slipstream_core::lane::Visibility;
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_service::idempotency::NewId;
 use slipstream_service::{ApiError, clock};
 use slipstream_store::activity::replay::event_of;
 use slipstream_store::activity::{Delivery, EventRecord, delivery, event};
@@ -39,7 +40,7 @@ impl Replayer {
     /// # Errors
     /// 404 if it is not recorded; 409 if it has not ended, or cannot be made again; 503 when the bus or the database does
     /// not answer.
-    pub(crate) async fn replay_delivery(&self, id: DeliveryId) -> Result<Replayed, ApiError> {
+    pub(crate) async fn replay_delivery(&self, id: DeliveryId, new_id: NewId) -> Result<Replayed, ApiError> {
         let found = ask(delivery(self.store.connection(), id)).await?;
         let Some((Delivery { record: original, .. }, _)) = found else {
             return Err(Problem::new(ProblemKind::NotFound, "no such delivery is recorded").into());
@@ -64,9 +65,11 @@ impl Replayer {
             surface: original.surface,
             subscription: original.subscription,
             lane: original.lane,
-            replay: Some(ReplayId(clock::new_uuid())),
+            replay: Some(ReplayId(new_id.get())),
         };
-        self.publish(&event, new).await?;
+        if !self.is_made(new, new_id).await? {
+            self.publish(&event, new).await?;
+        }
         tracing::info!(
             delivery.id = %new.id(), replay.of = %id, subscription.id = %new.subscription,
             "delivery replayed by an operator",
@@ -76,7 +79,9 @@ impl Replayer {
     }
 
     /// Makes a delivery of an event to a subscription, whether or not it has had one. The subscription may have been made
-    /// after the event, or not have matched it: whoever asks knows better.
+    /// after the event, or not have matched it: whoever asks knows better. If it has had none, this is the event's own;
+    /// unless the request has a key: then it is a replay in any case, because done again it would take its own delivery of
+    /// before for one there was already, and make a second.
     ///
     /// # Errors
     /// 404 if the event is not recorded or the subscription does not exist; 409 if they do not belong together, the event
@@ -86,6 +91,7 @@ impl Replayer {
         site: &Slug,
         (source, id): (&str, &str),
         to: SubscriptionId,
+        new_id: NewId,
     ) -> Result<Replayed, ApiError> {
         let subscription = self.directory.load().subscriptions().get(to).cloned();
         let Some(subscription) = subscription else {
@@ -106,7 +112,11 @@ impl Replayer {
             replay: None,
         };
         let had_one = ask(delivery(self.store.connection(), own.id())).await?;
+        let replay = (had_one.is_some() || new_id.may_exist()).then(|| ReplayId(new_id.get()));
+        let new = New { replay, ..own };
+        let is_made = self.is_made(new, new_id).await?;
         if let Some((Delivery { record, .. }, _)) = &had_one
+            && !is_made
             && !record.state.is_terminal()
         {
             let state = record.state.as_str();
@@ -115,15 +125,21 @@ impl Replayer {
             ))
             .into());
         }
-        let replay = had_one.as_ref().map(|_| ReplayId(clock::new_uuid()));
-        let new = New { replay, ..own };
-        self.publish(&event, new).await?;
+        if !is_made {
+            self.publish(&event, new).await?;
+        }
         tracing::info!(
             delivery.id = %new.id(), event.key = %event.key, subscription.id = %to,
             "event replayed to a subscription by an operator",
         );
         let replay_of = had_one.map(|_| own.id());
         Ok(Replayed { replay, delivery: new.id(), own: own.id(), replay_of, site: site.clone() })
+    }
+
+    /// Whether this very request, done before, has made the delivery. One that is not recorded yet is published once more,
+    /// under the same id: the stream knows it as a repeat for two minutes.
+    async fn is_made(&self, new: New<'_>, new_id: NewId) -> Result<bool, ApiError> {
+        Ok(new_id.may_exist() && ask(delivery(self.store.connection(), new.id())).await?.is_some())
     }
 
     /// Publishes the delivery and then what makes it visible: one that is shown must exist.

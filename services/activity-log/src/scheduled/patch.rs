@@ -26,7 +26,7 @@ pub(super) fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// A body for documents.
 #[derive(ToSchema)]
-#[schema(min_properties = 1)]
+#[schema(example = json!({ "intendeddeliverytime": "2100-01-01T00:00:00Z" }))]
 #[expect(
     dead_code,
     reason = "documents take its fields' names and rules; null and absent are two things, so it is read by hand"

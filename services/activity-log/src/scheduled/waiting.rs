@@ -9,7 +9,6 @@ use slipstream_core::ids::{EventKey, content_hash};
 use slipstream_core::lane::Visibility;
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::reschedule::{Times, reschedule};
-use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{ApiError, clock};
 use slipstream_store::Store;
@@ -209,23 +208,19 @@ impl Waiting {
         }
     }
 
-    /// What is recorded of an event that does not wait any more, if the caller may see it.
+    /// What is recorded of an event that does not wait any more as it was `seen`, if the caller may see it. Whoever came
+    /// first may still be writing that down, so this looks a few times before it believes that the event came due.
     async fn recorded(
         &self,
         caller: &Caller,
         key: &EventKey,
         seen: Option<&Held>,
     ) -> Result<Option<EventRecord>, ApiError> {
-        let recorded = self.end(&caller.site, key, seen).await?;
-        Ok(recorded.filter(|event| caller.may_see(event.visibility, event.published_by)))
-    }
-
-    /// What is recorded of an event that does not wait any more as it was `seen`. Whoever came first may still be writing
-    /// that down, so this looks a few times before it believes that the event came due.
-    async fn end(&self, site: &Slug, key: &EventKey, seen: Option<&Held>) -> Result<Option<EventRecord>, ApiError> {
         let mut looks = 0;
         loop {
-            let recorded = ask(scheduled(self.store.connection(), site, key)).await?;
+            let recorded = ask(scheduled(self.store.connection(), &caller.site, key)).await?;
+            // Before anything hangs on it: what the caller may not see takes no longer than what is not there.
+            let recorded = recorded.filter(|event| caller.may_see(event.visibility, event.published_by));
             let tells = recorded.as_ref().is_none_or(|event| {
                 event.routed_at.is_some()
                     || event.cancelled_at.is_some()

@@ -4,8 +4,8 @@ mod acts;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use slipstream_bus::{Outgoing, subject};
-use slipstream_core::contract::{Action, AuditOutcome, Audited, TargetKind};
+use slipstream_bus::{Outgoing, StreamName, subject};
+use slipstream_core::contract::{Action, AuditLink, AuditOutcome, Audited, TargetKind};
 use slipstream_core::ids::AuditId;
 use slipstream_store::ConnectionTrait as _;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ on_both_backends!(
     records_are_found_by_everything_that_is_asked_for,
     a_record_that_comes_again_is_kept_once,
     whether_the_chain_is_whole_is_told,
+    a_change_among_fifty_thousand_records_is_found,
     a_record_of_a_newer_release_is_put_aside,
 );
 
@@ -39,7 +40,12 @@ fn audited(number: u32) -> Audited {
 async fn publish(world: &World, records: impl IntoIterator<Item = Audited>) {
     for record in records {
         let payload = serde_json::to_vec(&record).unwrap().into();
-        world.publish(Outgoing::new(subject::audited("tests"), payload)).await;
+        world
+            .bus
+            .publisher(StreamName::Audit)
+            .publish(Outgoing::new(subject::audited("tests"), payload))
+            .await
+            .unwrap();
     }
 }
 
@@ -100,7 +106,15 @@ async fn whether_the_chain_is_whole_is_told(world: World) {
     let chain = &page["chain"];
     let head = chain["head"].as_str().unwrap().to_owned();
     assert_eq!(head.len(), 64);
-    assert_eq!(*chain, json!({ "isIntact": true, "intact": 3, "first": 1, "brokenAt": null, "head": head }),);
+    let place = format!("3-{head}");
+    let expected = json!({
+        "isIntact": true, "isComplete": true, "intact": 3, "first": 1, "brokenAt": null, "head": head, "verifyFrom": place,
+    });
+    assert_eq!(*chain, expected);
+    let (_, page) = world.get(&format!("/audit?verify=true&verifyFrom={place}")).await;
+    assert_eq!((&page["chain"]["isIntact"], &page["chain"]["intact"]), (&json!(true), &json!(0)));
+    let (_, page) = world.get(&format!("/audit?verify=true&verifyFrom=4-{head}")).await;
+    assert_eq!((&page["chain"]["isIntact"], &page["chain"]["brokenAt"]), (&json!(false), &json!(4)));
     let lifted =
         if world.is_postgres() { "ALTER TABLE audit DISABLE TRIGGER USER" } else { "DROP TRIGGER audit_no_update" };
     for sql in [lifted, "UPDATE audit SET actor = 'nobody' WHERE number = 2"] {
@@ -112,11 +126,81 @@ async fn whether_the_chain_is_whole_is_told(world: World) {
     world.stop().await;
 }
 
+/// Puts records 1 to `count` there, a whole chain, past the recorder: it would take minutes.
+async fn fill(world: &World, count: u64) {
+    let mut previous = [0; 32];
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let bytes = |bytes: &[u8]| {
+        if world.is_postgres() { format!("'\\x{}'::bytea", hex(bytes)) } else { format!("x'{}'", hex(bytes)) }
+    };
+    for first in (1..=count).step_by(500) {
+        let rows: Vec<_> = (first..=count.min(first + 499))
+            .map(|number| {
+                let it = audited(number.try_into().unwrap());
+                let link = AuditLink {
+                    number,
+                    id: it.id,
+                    at: it.at,
+                    actor: &it.actor,
+                    action: it.action.as_str(),
+                    kind: it.kind.as_str(),
+                    target: None,
+                    site: None,
+                    trace: None,
+                    outcome: it.outcome.as_str(),
+                    status: None,
+                    begun: None,
+                };
+                let hash = link.hash(&previous);
+                let before = std::mem::replace(&mut previous, hash);
+                let id = if world.is_postgres() { format!("'{}'", it.id) } else { bytes(it.id.0.as_bytes()) };
+                let texts =
+                    [link.actor, link.action, link.kind, link.outcome].map(|text| format!("'{text}'")).join(", ");
+                let (at, before, hash) = (link.at.as_millis(), bytes(&before), bytes(&previous));
+                format!("({number}, {id}, {at}, {texts}, {before}, {hash})")
+            })
+            .collect();
+        let columns = "number, id, at_ms, actor, action, kind, outcome, previous, hash";
+        let sql = format!("INSERT INTO audit ({columns}) VALUES {}", rows.join(", "));
+        world.store.connection().execute_unprepared(&sql).await.unwrap();
+    }
+}
+
+/// Follows the answers to the end of the chain; how many records are intact, and the last answer.
+async fn check_all(world: &World) -> (u64, Value) {
+    let (mut intact, mut from) = (0, String::new());
+    loop {
+        let (status, page) = world.get(&format!("/audit?verify=true&limit=1{from}")).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        let chain = &page["chain"];
+        intact += chain["intact"].as_u64().unwrap();
+        if chain["isComplete"] == true || chain["isIntact"] == false {
+            return (intact, chain.clone());
+        }
+        from = format!("&verifyFrom={}", chain["verifyFrom"].as_str().unwrap());
+    }
+}
+
+async fn a_change_among_fifty_thousand_records_is_found(world: World) {
+    fill(&world, 50_000).await;
+    let (intact, chain) = check_all(&world).await;
+    assert_eq!((intact, &chain["brokenAt"]), (50_000, &Value::Null), "{chain}");
+    assert!(chain["verifyFrom"].as_str().unwrap().starts_with("50000-"));
+    let lifted =
+        if world.is_postgres() { "ALTER TABLE audit DISABLE TRIGGER USER" } else { "DROP TRIGGER audit_no_update" };
+    for sql in [lifted, "UPDATE audit SET actor = 'nobody' WHERE number = 43210"] {
+        world.store.connection().execute_unprepared(sql).await.unwrap();
+    }
+    let (intact, chain) = check_all(&world).await;
+    assert_eq!((intact, &chain["brokenAt"], &chain["isComplete"]), (43_209, &json!(43_210), &json!(false)));
+    world.stop().await;
+}
+
 async fn a_record_of_a_newer_release_is_put_aside(world: World) {
     let mut newer = serde_json::to_value(audited(1)).unwrap();
     newer["action"] = json!("endpoint.explode");
     let payload = newer.to_string().into_bytes().into();
-    world.publish(Outgoing::new(subject::audited("tests"), payload)).await;
+    world.bus.publisher(StreamName::Audit).publish(Outgoing::new(subject::audited("tests"), payload)).await.unwrap();
     publish(&world, [audited(2)]).await;
     world.get_until("/audit", |page| numbers(page) == [1]).await;
     let aside = slipstream_store::activity::quarantined(world.store.connection(), 10).await.unwrap();

@@ -9,12 +9,13 @@ use axum::response::{IntoResponse as _, Response};
 use reqwest::Method;
 use serde_json::{Value, json};
 use slipstream_core::problem::{Problem, ProblemKind};
-use slipstream_service::access::{Routers, Routes};
+use slipstream_service::access::Routes;
 use slipstream_service::auth::Guards;
 use slipstream_service::config::{HttpConfig, OperatorConfig, Secret};
 use slipstream_service::directory::Snapshot;
-use slipstream_service::http::App;
+use slipstream_service::http::{App, ToTheEnd};
 use slipstream_service::idempotency::{Idempotency, forget_old};
+use slipstream_service::quota::Quotas;
 use slipstream_service::{ApiError, Directory};
 use slipstream_store::{ConnectionTrait as _, DatabaseConfig, Store};
 use slipstream_test_support::eventually;
@@ -110,18 +111,19 @@ impl Shop {
         let showing = count(&done);
         let showing =
             async move || (StatusCode::CREATED, [(header::CACHE_CONTROL, "no-store")], format!("secret {}", showing()));
-        let guards = Guards::new(Directory::new(Snapshot::from_records([])));
+        let guards = Guards::new(Directory::new(Snapshot::from_records([])), &Quotas::default());
         let guards = guards.with_operator(&OperatorConfig { token: Secret::new(TOKEN) });
         let http = HttpConfig::default();
-        let Routers { operator, .. } = Routes::new(&guards)
-            .around(Arc::new(Idempotency::new(store.clone(), &http)))
+        let (_, operator) = Routes::new(&guards)
+            .around(Arc::new(Idempotency::new(store.clone(), &http, &ToTheEnd::default())))
             .add(Method::POST, "/admin/v1/deliveries/replay", counting.clone())
             .add(Method::POST, "/admin/v1/events/replay", counting)
             .add(Method::POST, "/admin/v1/replays/{id}/pause", waiting)
             .add(Method::POST, "/admin/v1/replays/{id}/resume", refusing)
             .add(Method::POST, "/admin/v1/accounts", showing)
             .with_state(())
-            .unwrap();
+            .unwrap()
+            .into_parts();
         Self { app: Arc::new(App::new(operator, &http)), store, done, turns }
     }
 
@@ -258,7 +260,7 @@ async fn a_refusal_is_repeated_and_a_failure_is_not(shop: Shop) {
             assert_eq!(shop.done(), number + attempt);
         }
     }
-    assert_eq!(shop.rows("status IS NULL").await, 0, "nothing is left running");
+    assert_eq!(shop.rows("status IS NULL AND lease_until_ms > 0").await, 0, "nothing is left running");
 }
 
 async fn an_answer_with_a_secret_is_not_kept(shop: Shop) {

@@ -2,6 +2,7 @@
 
 mod crashing;
 mod jobs;
+mod unheard;
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::BrokerOptions;
+use crate::credentials::write_private;
 
 /// When the broker writes to disk (DESIGN 3.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +46,8 @@ impl fmt::Display for Sync {
 pub(super) struct ServerConfig<'a> {
     pub(super) directory: &'a Path,
     pub(super) port: u16,
+    /// What every client has to show: other users of this machine reach the port too.
+    pub(super) token: &'a str,
     pub(super) options: &'a BrokerOptions,
 }
 
@@ -53,17 +56,18 @@ impl ServerConfig<'_> {
         path(self.directory)
     }
 
-    /// Writes the file anew: it is ours, and every start decides it again.
-    pub(super) fn write(&self) -> std::io::Result<()> {
-        std::fs::write(self.path(), self.text())
+    /// Writes the file anew, for its owner's eyes only: it is ours, and every start decides it again.
+    pub(super) fn write(&self) -> anyhow::Result<()> {
+        write_private(&self.path(), self.text().as_bytes())
     }
 
     fn text(&self) -> String {
-        let Self { directory, port, options } = self;
+        let Self { directory, port, token, options } = self;
         format!(
             "# Written by `slipstream` at each start; changes are lost.\n\
              server_name: slipstream\n\
              listen: \"127.0.0.1:{port}\"\n\
+             authorization {{\n  token: \"{token}\"\n}}\n\
              log_file: {log}\n\
              logfile_size_limit: 10MB\n\
              logfile_max_num: 3\n\
@@ -107,6 +111,21 @@ mod tests {
         for wrong in ["", "never", "100", "0ms", "1h", "-1s"] {
             assert!(wrong.parse::<Sync>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_file_demands_the_token_and_is_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let options = BrokerOptions { sync: Sync::Always, max_file_store_bytes: 1 << 30 };
+        let config = ServerConfig { directory: directory.path(), port: 4222, token: "t0ken", options: &options };
+        // As an earlier release left it.
+        std::fs::write(config.path(), "").unwrap();
+        config.write().unwrap();
+        let text = std::fs::read_to_string(config.path()).unwrap();
+        assert!(text.contains("authorization {\n  token: \"t0ken\"\n}\n"), "{text}");
+        assert_eq!(std::fs::metadata(config.path()).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Parts {
                 auth: auth.clone(),
                 targets: settings.targets.clone(),
                 handshake: reachable(settings.handshake, address)?,
+                limits: settings.limits,
                 signing: settings.signing,
                 telemetry: telemetry.clone(),
             },

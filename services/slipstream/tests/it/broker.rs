@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use async_nats::ConnectOptions;
 use slipstream_test_support::{NatsServer, eventually};
 
 use crate::support::{Home, LIMIT, kill9, nats_servers};
@@ -27,6 +28,25 @@ async fn a_killed_nats_server_comes_back_and_publishing_goes_on() {
     let second = up.nats_servers();
     assert!(second.len() == 1 && second != first, "{second:?}");
     assert!(up.log().contains("back on the same port"), "{}", up.log());
+}
+
+#[tokio::test]
+async fn who_has_not_its_token_gets_nothing_from_the_broker() {
+    let home = Home::new();
+    let up = home.up().await;
+    let read = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap().trim().to_owned();
+    let (address, token) = (format!("nats://127.0.0.1:{}", read("nats/port")), read("broker-token"));
+    let refused = async |options: ConnectOptions| {
+        let error = options.connect(&address).await.err().expect("the broker lets in whoever comes");
+        assert_eq!(error.kind(), async_nats::ConnectErrorKind::AuthorizationViolation);
+    };
+    refused(ConnectOptions::new()).await;
+    refused(ConnectOptions::with_token("another".to_owned())).await;
+    ConnectOptions::with_token(token.clone()).connect(&address).await.unwrap();
+    assert_eq!(up.publish("1").await, 204);
+    let (_, log) = up.interrupt().await;
+    let logs = [log, read("nats/nats-server.log")].concat();
+    assert!(logs.contains(&address) && !logs.contains(&token), "{logs}");
 }
 
 #[tokio::test]

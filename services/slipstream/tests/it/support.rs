@@ -39,12 +39,15 @@ pub(crate) struct Running {
 /// A data directory, and perhaps a running `slipstream up` on it.
 pub(crate) struct Home {
     directory: TempDir,
+    /// Not in the data directory: that has to be empty or slipstream's own.
+    log: TempDir,
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
         slipstream_test_support::install_crypto();
-        Self { directory: tempfile::tempdir().expect("a temporary directory") }
+        let made = || tempfile::tempdir().expect("a temporary directory");
+        Self { directory: made(), log: made() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -63,7 +66,7 @@ impl Home {
 
     /// As [`Home::up`], with more arguments.
     pub(crate) async fn up_with(&self, arguments: &[&str]) -> Up {
-        let log = self.path().join("up.log");
+        let log = self.log.path().join("up.log");
         let mut command = command(Path::new(env!("CARGO_BIN_EXE_slipstream")));
         command.args(["up", "--listen", "127.0.0.1:0", "--data-dir", self.argument()]).args(arguments);
         let output = File::create(&log).expect("a fresh directory can be written");

@@ -9,6 +9,7 @@ use slipstream_core::config::KeyHash;
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_service::openapi::{Gone, MethodNotAllowed, NotFound};
+use slipstream_service::trace::RequestTrace;
 use slipstream_service::{ApiError, clock};
 use slipstream_store::subscriptions::{self, Grant};
 use slipstream_store::{StoreError, handshakes};
@@ -55,7 +56,8 @@ impl Rate {
     }
 }
 
-/// By `GET`, and all that either method does. `HEAD`, which comes as `GET` does, is refused: it asks what there is, and must not use a key up.
+/// By `GET`, and all that either method does. `HEAD`, which comes as `GET` does, is refused: it asks what there is, and
+/// must not use a key up.
 #[utoipa::path(
     get,
     path = "/webhooks/handshakes/{key}",
@@ -69,6 +71,7 @@ impl Rate {
 pub(crate) async fn grant(
     State(state): State<AppState>,
     Path(key): Path<String>,
+    trace: RequestTrace,
     method: Method,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
@@ -79,7 +82,7 @@ pub(crate) async fn grant(
     let rate = Rate::read(&headers)?;
     let unknown = || Problem::new(ProblemKind::NotFound, "the key is unknown, was used, or is too old");
     let key_hash = CallbackKey::hash_of(&key).ok_or_else(unknown)?;
-    match state.registry.grant_by_key(key_hash, rate).await? {
+    match state.registry.grant_by_key(key_hash, rate, trace).await? {
         Outcome::Granted { id, is_noted } => {
             // In force from now on if the bucket takes it, else with the next reconciling: the grant itself stands, and
             // a repeat, with a key that is used up, could not do more.
@@ -112,10 +115,11 @@ pub(crate) async fn grant(
 pub(crate) async fn grant_by_post(
     state: State<AppState>,
     key: Path<String>,
+    trace: RequestTrace,
     method: Method,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, ApiError> {
-    grant(state, key, method, headers).await
+    grant(state, key, trace, method, headers).await
 }
 
 enum Outcome {
@@ -131,7 +135,12 @@ enum Outcome {
 
 impl Registry {
     /// Uses a key up and writes the consent down, in SQL only.
-    async fn grant_by_key(&self, key_hash: KeyHash, rate: Rate) -> Result<Outcome, RegistryError> {
+    async fn grant_by_key(
+        &self,
+        key_hash: KeyHash,
+        rate: Rate,
+        RequestTrace(trace): RequestTrace,
+    ) -> Result<Outcome, RegistryError> {
         let now = clock::now();
         // Without a transaction: a stranger who guesses must not keep writers waiting.
         let Some(question) = handshakes::find(self.store().connection(), key_hash, now).await? else {
@@ -148,7 +157,7 @@ impl Registry {
             Rate::Given(rate) => rate,
         };
         let grant = Grant { uri: &question.uri, origin: &question.origin, rate_per_minute };
-        let outcome = match settle::grant(&transaction, &present, grant, now).await? {
+        let outcome = match settle::grant(&transaction, &present, grant, Some(trace), now).await? {
             Some(settled) => Outcome::Granted { id: present.id, is_noted: settled.is_noted },
             None => Outcome::Moved,
         };

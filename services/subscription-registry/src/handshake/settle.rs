@@ -5,6 +5,7 @@
 
 use slipstream_core::config::{Consent, EndpointState, Subscription};
 use slipstream_core::timestamp::Timestamp;
+use slipstream_core::trace::TraceContext;
 use slipstream_service::clock;
 use slipstream_store::handshakes::wishes::{self, Wish};
 use slipstream_store::handshakes::{self, unanswered};
@@ -13,6 +14,7 @@ use slipstream_store::{DatabaseTransaction, StoreError};
 use slipstream_webhook::Target;
 
 use super::question::{Left, Question, Reason, Refusal};
+use crate::audited::{self, Deed};
 use crate::config::HandshakePolicy;
 use crate::events::{self, Told};
 use crate::registry::{Registry, RegistryError};
@@ -63,7 +65,7 @@ impl Registry {
             Ok(rate_per_minute) => {
                 let origin = question.asker.origin.as_str();
                 let granted = Grant { uri: &question.uri, origin, rate_per_minute };
-                let settled = grant(&transaction, &present, granted, now).await?;
+                let settled = grant(&transaction, &present, granted, None, now).await?;
                 // Another PUT was faster: as if this one had been done before it.
                 settled.unwrap_or_else(|| Settled::unchanged(present))
             }
@@ -84,11 +86,13 @@ async fn wish_for(
     Ok(wishes::find(transaction, present.id, now).await?.filter(|wish| wish.uri == uri))
 }
 
-/// A receiver agreed: to what is wished of it, or to what goes to it already. None if neither is so any more.
+/// A receiver agreed, in a request of its own if there is a trace: to what is wished of it, or to what goes to it already.
+/// None if neither is so any more.
 pub(super) async fn grant(
     transaction: &DatabaseTransaction,
     present: &Subscription,
     grant: Grant<'_>,
+    trace: Option<TraceContext>,
     now: Timestamp,
 ) -> Result<Option<Settled>, StoreError> {
     let Grant { uri, origin, rate_per_minute } = grant;
@@ -105,7 +109,12 @@ pub(super) async fn grant(
     // Every other question to it has its answer.
     handshakes::remove(transaction, present.id, uri).await?;
     unanswered::answered(transaction, present.id, uri).await?;
-    Settled::of(transaction, applied, present, was_disabled, now).await.map(Some)
+    let mut settled = Settled::of(transaction, applied, present, was_disabled, now).await?;
+    if settled.is_changed {
+        audited::note(transaction, &settled.subscription, Deed::Granted(trace)).await?;
+        settled.is_noted = true;
+    }
+    Ok(Some(settled))
 }
 
 /// A receiver did not agree, or could not be asked.

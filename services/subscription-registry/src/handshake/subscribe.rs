@@ -11,7 +11,7 @@ use slipstream_service::clock;
 use slipstream_store::handshakes::unanswered::{self, Unanswered};
 use slipstream_store::handshakes::wishes::{self, Wish};
 use slipstream_store::subscriptions::{self, Owner};
-use slipstream_store::{DatabaseTransaction, StoreError, handshakes};
+use slipstream_store::{ConnectionTrait, DatabaseTransaction, StoreError, handshakes, sites};
 use slipstream_webhook::Target;
 
 use super::question::{Question, Refusal};
@@ -64,10 +64,35 @@ impl Registry {
         Ok(Subscribed { subscription: settled.subscription, refusal: settled.refusal })
     }
 
+    /// Checks that `owner` may have a subscription: that it has one, or that its site has room for another.
+    ///
+    /// # Errors
+    /// [`RegistryError::SiteFull`].
+    pub(crate) async fn check_room(
+        &self,
+        connection: &impl ConnectionTrait,
+        owner: Owner<'_>,
+    ) -> Result<(), RegistryError> {
+        let limit = self.limits().subscriptions_per_site;
+        let is_full = subscriptions::count_of_site(connection, owner.site).await? >= u64::from(limit);
+        if is_full && subscriptions::find(connection, owner).await?.is_none() {
+            return Err(RegistryError::SiteFull(limit));
+        }
+        Ok(())
+    }
+
     async fn write(&self, handshake: &Handshake, wanted: &Subscription) -> Result<Written, RegistryError> {
         let transaction = self.store().begin().await?;
         let owner = Owner { site: &wanted.site, feature: wanted.feature, account: wanted.account };
-        let present = subscriptions::lock_of(&transaction, owner).await?;
+        let mut present = subscriptions::lock_of(&transaction, owner).await?;
+        if present.is_none() {
+            // One after the other, so that all who make one at once cannot be one too many together.
+            sites::lock(&transaction, owner.site).await?;
+            present = subscriptions::lock_of(&transaction, owner).await?;
+        }
+        if present.is_none() {
+            self.check_room(&transaction, owner).await?;
+        }
         // Not before the row is ours: what was seen of the endpoint until then has no say.
         let now = clock::now();
         let written = if let Some((state, consent)) = handshake.without_asking(present.as_ref(), wanted) {

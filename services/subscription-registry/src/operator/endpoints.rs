@@ -12,7 +12,7 @@ use slipstream_service::ApiError;
 use slipstream_service::audit::Note;
 use slipstream_service::list::{Pairs, bad_parameter, unknown_parameter};
 use slipstream_service::openapi::{NotFound, Paging};
-use slipstream_store::subscriptions::{self, StateFilter};
+use slipstream_store::subscriptions::{self, Filter, StateFilter};
 use utoipa::ToSchema;
 
 use super::list::{ListParameters, PageView};
@@ -84,7 +84,7 @@ impl From<Consent> for ConsentView {
 
 /// What an operator allows the endpoint; null, or left out, is no limit but the usual ones.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = EndpointLimits)]
 pub(super) struct Limits {
     #[serde(default)]
@@ -155,7 +155,8 @@ pub(super) async fn find(state: &AppState, id: &str) -> Result<Subscription, Api
     Ok(found.map_err(RegistryError::from)?.ok_or_else(|| not_found("endpoint"))?)
 }
 
-/// Endpoints by id, which is by age; `?state=active`, `pending`, `disabled` or `degraded`, which are active, too.
+/// Endpoints by id, which is by age; `?state=active`, `pending`, `disabled` or `degraded`, which are active, too;
+/// `?account=` of whose subscriptions.
 #[utoipa::path(
     get,
     path = "/admin/v1/endpoints",
@@ -169,6 +170,7 @@ pub(super) async fn find(state: &AppState, id: &str) -> Result<Subscription, Api
             description = "active, pending, disabled or degraded; the last are active, too",
             pattern = "^(active|pending|disabled|degraded)$",
         ),
+        ("account" = inline(Option<AccountId>), Query, description = "Of this account, which may be a deleted one"),
     ),
     responses((status = 200, description = "A page of them.", body = PageView<View>))
 )]
@@ -176,15 +178,20 @@ pub(super) async fn list(
     State(state): State<AppState>,
     Query(pairs): Query<Pairs>,
 ) -> Result<Answer<PageView<View>>, ApiError> {
-    let mut filter = None;
+    let mut filter = Filter::default();
     let ListParameters { limit, after } = ListParameters::parse_with(pairs, |name, value| {
-        filter = Some(match (name, value.as_str()) {
+        filter.state = Some(match (name, value.as_str()) {
+            ("account", id) => {
+                let Ok(id) = id.parse() else { return Err(bad_parameter(name, "must be an account's id")) };
+                filter.account = Some(id);
+                return Ok(());
+            }
             ("state", "active") => StateFilter::Active,
             ("state", "pending") => StateFilter::Pending,
             ("state", "disabled") => StateFilter::Disabled,
             ("state", "degraded") => StateFilter::Degraded,
             ("state", _) => return Err(bad_parameter(name, "must be active, pending, disabled or degraded")),
-            _ => return Err(unknown_parameter(name, "state, limit and cursor")),
+            _ => return Err(unknown_parameter(name, "state, account, limit and cursor")),
         });
         Ok(())
     })?;

@@ -16,6 +16,7 @@ use crate::registry::RegistryError;
 use crate::state::{AppState, Json};
 
 #[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 #[schema(as = NewOrganisation)]
 pub(super) struct Body {
     #[schema(min_length = 1, max_length = 200)]

@@ -105,7 +105,7 @@ pub(super) async fn list(
 
 /// How to rotate. All of it may be left out.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(super) struct Rotation {
     /// `v1` or `v1a`; that of the keys that sign, unless told otherwise.
     #[schema(pattern = "^v1a?$")]

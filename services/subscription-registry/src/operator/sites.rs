@@ -18,7 +18,7 @@ use crate::registry::RegistryError;
 use crate::state::{AppState, Json};
 
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = NewSite)]
 pub(super) struct Body {
     #[schema(min_length = 1, max_length = 200)]

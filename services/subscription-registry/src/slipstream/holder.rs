@@ -5,6 +5,8 @@
 //! nobody, and what a token permits says the token.
 
 use slipstream_core::config::{Account, SitesAllowed};
+use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_service::ApiError;
 use slipstream_service::auth::{Actor, Principal};
 use slipstream_store::accounts;
 
@@ -12,13 +14,17 @@ use crate::keys::ApiKey;
 use crate::registry::{Registry, RegistryError};
 
 /// Makes sure that the account of `principal` is there, if it is a holder of tokens. Idempotent.
-pub(super) async fn ensure_account(registry: &Registry, principal: &Principal) -> Result<(), RegistryError> {
-    match principal.actor() {
-        Actor::Token(_) => {
-            accounts::ensure(registry.store().connection(), &account(principal)).await.map_err(Into::into)
-        }
-        Actor::Account(_) | Actor::Practice(_) | Actor::Operator => Ok(()),
+///
+/// # Errors
+/// 403 when an operator has deleted it; when the database fails.
+pub(super) async fn ensure_account(registry: &Registry, principal: &Principal) -> Result<(), ApiError> {
+    let Actor::Token(_) = principal.actor() else { return Ok(()) };
+    let connection = registry.store().connection();
+    accounts::ensure(connection, &account(principal)).await.map_err(RegistryError::from)?;
+    if accounts::is_deleted(connection, principal.account_id()).await.map_err(RegistryError::from)? {
+        return Err(Problem::new(ProblemKind::Forbidden, "an operator has deleted this account").into());
     }
+    Ok(())
 }
 
 fn account(principal: &Principal) -> Account {

@@ -23,15 +23,15 @@ on_both_databases!(
 /// How long a record may take; far more than it does.
 const SOON: Duration = Duration::from_secs(20);
 
-struct Records(Consumer);
+pub(crate) struct Records(Consumer);
 
 impl Records {
-    async fn of(harness: &Harness) -> Self {
-        Self(harness.bus.consume(ConsumerName::ActivityLog).await.unwrap())
+    pub(crate) async fn of(harness: &Harness) -> Self {
+        Self(harness.bus.consume(ConsumerName::Audit).await.unwrap())
     }
 
     /// The next record.
-    async fn next(&mut self) -> Audited {
+    pub(crate) async fn next(&mut self) -> Audited {
         loop {
             let message = timeout(SOON, self.0.next()).await.expect("a record comes");
             message.ack().await;
@@ -114,11 +114,20 @@ async fn everything_that_changes_something_or_shows_a_secret_is_recorded(harness
     harness.operator(Method::POST, &path, Value::Null).await.expect(404);
     assert_eq!(records.act("operator").await, act("endpoint.disable", nobody, None, 404));
 
-    let keys = format!("/admin/v1/accounts/{account}/keys/secondary");
-    harness.operator(Method::PUT, &keys, Value::Null).await.expect(200);
-    assert_eq!(records.act("operator").await, act("account.rotate-key", &account, None, 200));
     harness.account(Method::DELETE, PATH, &key, Value::Null).await.expect(204);
     assert_eq!(records.act(&caller).await, act("subscription.delete", &id, Some(SITE), 204));
+    let path = format!("/admin/v1/accounts/{account}");
+    let details = json!({ "displayName": "P", "kind": "external", "sites": "all", "permissions": [] });
+    for (method, path, body, action, status) in [
+        (Method::PUT, format!("{path}/keys/secondary"), Value::Null, "account.rotate-key", 200),
+        (Method::PUT, format!("{path}/quota"), json!({ "quota": null }), "account.set-quota", 200),
+        (Method::PUT, path.clone(), details, "account.put", 200),
+        (Method::PUT, path.clone(), json!({}), "account.put", 400),
+        (Method::DELETE, path.clone(), Value::Null, "account.delete", 200),
+    ] {
+        harness.operator(method, &path, body).await.expect(status);
+        assert_eq!(records.act("operator").await, act(action, &account, None, status));
+    }
 }
 
 async fn without_the_bus_nothing_is_changed_and_no_secret_shown(mut harness: Harness) {

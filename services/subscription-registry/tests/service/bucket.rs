@@ -6,8 +6,9 @@ use async_nats::jetstream::stream::Config;
 use http::Method;
 use serde_json::{Value, json};
 use slipstream_bus::ConsumerName;
-use slipstream_core::config::{Record, Site};
+use slipstream_core::config::{KeyHash, OpenDentalKey, OpenDentalPermission, Record, Site};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
+use slipstream_core::ids::OpenDentalKeyId;
 use slipstream_store::Store;
 use slipstream_store::subscriptions::{self, Owner};
 use slipstream_test_support::{builders, secrets};
@@ -194,4 +195,23 @@ async fn a_locked_database_is_503() {
     assert!(answer.headers.contains_key("retry-after"));
     drop(writer);
     service.account(Method::PUT, PATH, &key, body()).await.expect(200);
+}
+
+/// They have no row: whoever wrote them removes them.
+#[tokio::test]
+async fn keys_of_open_dental_are_left_where_they_are() {
+    let mut service = Harness::on_sqlite().await;
+    let bucket = service.bucket().await;
+    let key = Record::OpenDentalKey(OpenDentalKey {
+        id: OpenDentalKeyId(uuid::Uuid::from_u128(7)),
+        developer: KeyHash::of("dev"),
+        customer: KeyHash::of("cust"),
+        practice: "mill-lane".into(),
+        permissions: vec![OpenDentalPermission::Subscriptions],
+        revision: 1,
+    });
+    bucket.put(&key).await.unwrap();
+    service.restart().await;
+    assert_eq!(bucket.get(&key.key()).await.unwrap(), Some(key));
+    service.stop().await;
 }

@@ -30,5 +30,15 @@ async fn seeding_twice_gives_the_same_key_and_a_lost_file_a_new_one() {
     assert_ne!(second.api_key, first.api_key);
     service.restart().await;
     service.account(Method::PUT, &path, &first.api_key, body.clone()).await.expect(401);
-    service.account(Method::PUT, &path, &second.api_key, body).await.expect(200);
+    service.account(Method::PUT, &path, &second.api_key, body.clone()).await.expect(200);
+
+    // In place of one that an operator has deleted there is another, and that one stays.
+    let id = second.api_key.split_once('_').unwrap().0;
+    service.operator(Method::DELETE, &format!("/admin/v1/accounts/{id}"), serde_json::Value::Null).await.expect(200);
+    let third = seed_demo(&store, &file).await.unwrap();
+    assert!(!third.api_key.starts_with(id));
+    assert_eq!(seed_demo(&store, &file).await.unwrap(), third);
+    service.restart().await;
+    service.account(Method::PUT, &path, &second.api_key, body.clone()).await.expect(401);
+    service.account(Method::PUT, &path, &third.api_key, body).await.expect(200);
 }

@@ -10,19 +10,18 @@ use slipstream_bus::{Bus, BusConfig, ConfigBucket, Consumer, Message};
 use slipstream_core::config::{Record, Subscription, WrappedKey};
 use slipstream_core::sealing::SecretText;
 use slipstream_service::Context;
-use slipstream_service::access::Routers;
 use slipstream_service::auth::AuthConfig;
 use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, SecretsConfig, TelemetryConfig};
 use slipstream_service::http::App;
 use slipstream_store::{DatabaseConfig, Store};
-use slipstream_subscription_registry::{Config, HandshakeConfig, HandshakePolicy, SigningConfig, start};
+use slipstream_subscription_registry::{Config, HandshakeConfig, HandshakePolicy, LimitsConfig, SigningConfig, start};
 use slipstream_test_support::{NatsServer, secrets};
 use slipstream_webhook::AddressPolicy;
 use tempfile::TempDir;
 
 pub(crate) const SITE: &str = "s8n6EzC";
 pub(crate) const PATH: &str = "/sites/s8n6EzC/webhooks/features/physicalpost";
-const TOKEN: &str = "operator-token-of-the-tests";
+pub(crate) const TOKEN: &str = "operator-token-of-the-tests";
 
 /// What tests set otherwise than most: most name receivers that do not exist, so nobody is asked.
 pub(crate) struct Settings {
@@ -30,13 +29,15 @@ pub(crate) struct Settings {
     pub(crate) handshake: HandshakeConfig,
     pub(crate) signing: SigningConfig,
     pub(crate) secrets: SecretsConfig,
+    pub(crate) limits: LimitsConfig,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let handshake = HandshakeConfig { policy: HandshakePolicy::Off, ..HandshakeConfig::default() };
         let secrets = SecretsConfig { master_key_file: Some(secrets::master_key_file()), ..SecretsConfig::default() };
-        Self { targets: AddressPolicy::default(), handshake, signing: SigningConfig::default(), secrets }
+        let (targets, signing, limits) = Default::default();
+        Self { targets, handshake, signing, secrets, limits }
     }
 }
 
@@ -238,7 +239,7 @@ pub(crate) async fn next_change(recorded: &mut Consumer) -> Message {
     }
 }
 
-fn with_body(request: http::request::Builder, body: &Value) -> Request<Body> {
+pub(crate) fn with_body(request: http::request::Builder, body: &Value) -> Request<Body> {
     if body.is_null() {
         return request.body(Body::empty()).unwrap();
     }
@@ -264,10 +265,11 @@ async fn try_serve(
         operator: OperatorConfig { token: Secret::new(TOKEN) },
         targets: settings.targets.clone(),
         handshake: settings.handshake.clone(),
+        limits: settings.limits,
         signing: settings.signing.clone(),
         telemetry: TelemetryConfig::default(),
     };
-    let Routers { public, operator } = start(config, &ctx).await?;
+    let (public, operator) = start(config, &ctx).await?.into_parts();
     let app = |router| App::new(router, &HttpConfig::default());
     Ok((Apps { public: app(public), operator: app(operator) }, ctx))
 }

@@ -1,5 +1,6 @@
 //! The service as its callers see it, on a real nats-server and on SQLite or PostgreSQL.
 
+mod accounts;
 mod again;
 mod audited;
 mod bucket;
@@ -11,9 +12,12 @@ mod health;
 mod moving;
 mod operator;
 mod refusals;
+mod room;
 mod secrets;
 mod signing;
 mod subscribing;
+mod unasked;
+mod unheard;
 
 /// Runs each statement on a service of its own, once per database.
 macro_rules! on_both_databases {

@@ -26,8 +26,9 @@ async fn stage() -> Stage {
 /// Sends `first`, then a byte now and then until the server closes, and gives what it said. It must not close before
 /// `timeout`, nor long after.
 async fn drip(stage: &Stage, first: &[u8], timeout: Duration) -> String {
-    let mut stream = TcpStream::connect(stage.ingest).await.expect("the port is open");
+    // Before the server's clock, however late this task is told of its connection.
     let began = Instant::now();
+    let mut stream = TcpStream::connect(stage.ingest).await.expect("the port is open");
     stream.write_all(first).await.expect("the server listens");
     let mut ticks = tokio::time::interval(timeout / 10);
     let mut answer = Vec::new();

@@ -45,7 +45,7 @@ impl Needles {
                 );
             }
         }
-        let hex = secret.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = hex(secret);
         self.add_form(format!("{name} in hex"), hex.to_uppercase().into_bytes());
         self.add_form(format!("{name} in hex"), hex.into_bytes());
     }
@@ -98,6 +98,11 @@ impl Needles {
     }
 }
 
+/// Lower-case hex.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
 fn index(prefix: [u8; PREFIX]) -> usize {
     prefix.iter().fold(0, |index, byte| index << 8 | usize::from(*byte))
 }
@@ -136,7 +141,7 @@ fn a_leak_is_found_in_every_form_and_at_every_place() {
     let mut needles = Needles::default();
     needles.add("the header", secret);
     needles.add("another", "canary-0000-other");
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(secret.as_bytes());
     let mut leaks = vec![
         ("in clear", format!("2026-03-02 WARN refused value=\"{secret}\"")),
         ("in clear", secret.to_owned()),

@@ -50,6 +50,10 @@ pub(super) enum FetchError {
         #[source]
         source: KeySetError,
     },
+    /// A key set without a key that we can use: an issuer that signs with nothing would be one without tokens, so it is
+    /// a fault of its answer, and no reason to throw good keys away.
+    #[error("{url} answered with no key that is of use here")]
+    NoKeys { url: Url },
     /// The settings have no place to fetch from. Found at the start.
     #[error(transparent)]
     Config(IssuerConfigError),
@@ -73,7 +77,7 @@ pub(super) fn client() -> Result<Client, reqwest::Error> {
 /// The keys of `issuer` as it publishes them now.
 ///
 /// # Errors
-/// When there is no usable answer within 5 s.
+/// When there is no usable answer within 5 s, or no usable key in it.
 pub(super) async fn key_set(client: &Client, issuer: &IssuerConfig) -> Result<KeySet, FetchError> {
     let fetching = async {
         let url = match &issuer.jwks_url {
@@ -81,7 +85,11 @@ pub(super) async fn key_set(client: &Client, issuer: &IssuerConfig) -> Result<Ke
             None => discover(client, issuer).await?,
         };
         let body = get(client, &url).await?;
-        KeySet::read(&issuer.name, &body).map_err(|source| FetchError::Keys { url, source })
+        match KeySet::read(&issuer.name, &body) {
+            Ok(keys) if keys.len() == 0 => Err(FetchError::NoKeys { url }),
+            Ok(keys) => Ok(keys),
+            Err(source) => Err(FetchError::Keys { url, source }),
+        }
     };
     tokio::time::timeout(FETCH_TIMEOUT, fetching).await.unwrap_or(Err(FetchError::TimedOut))
 }

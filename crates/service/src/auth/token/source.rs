@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -22,6 +23,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 /// How often unknown keys may make us fetch (SPEC 5.1): anybody can name one.
 const UNKNOWN_EVERY: Duration = Duration::from_mins(5);
 
+/// Tokens that may wait for a fetch at once. Each holds the token and its request, up to 32 KiB, and anybody can send
+/// one; a key that is really new has those who come a moment later.
+const WAITING_MAX: usize = 64;
+
 /// The keys of one issuer.
 pub(super) struct KeySource {
     issuer: IssuerConfig,
@@ -29,6 +34,8 @@ pub(super) struct KeySource {
     tasks: TaskTracker,
     keys: ArcSwap<KeySet>,
     state: Mutex<State>,
+    /// A permit for each token that waits.
+    waiting: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +72,8 @@ impl fmt::Debug for KeySource {
 impl KeySource {
     /// A source that knows no key yet.
     pub(super) fn new(issuer: IssuerConfig, client: reqwest::Client, tasks: TaskTracker) -> Arc<Self> {
-        Arc::new(Self { issuer, client, tasks, keys: ArcSwap::default(), state: Mutex::default() })
+        let (keys, state, waiting) = (ArcSwap::default(), Mutex::default(), Semaphore::new(WAITING_MAX));
+        Arc::new(Self { issuer, client, tasks, keys, state, waiting })
     }
 
     /// Whose keys they are.
@@ -74,7 +82,7 @@ impl KeySource {
     }
 
     /// The key `key_id`. One that is not known is looked for again after the fetch that is under way, and after one of
-    /// its own if there may be one at `now`.
+    /// its own if there may be one at `now`, unless [`WAITING_MAX`] are waiting already.
     pub(super) async fn key(self: &Arc<Self>, key_id: &str, now: Instant) -> Option<Arc<Key>> {
         for _ in 0..2 {
             if let Some(key) = self.keys.load().get(key_id) {
@@ -88,6 +96,8 @@ impl KeySource {
                     None => break,
                 }
             };
+            // Whoever may not wait has begun the fetch all the same.
+            let Ok(_permit) = self.waiting.try_acquire() else { break };
             done.cancelled().await;
         }
         // Also after a fetch that was over between the look at the keys and the look at the state.

@@ -1,6 +1,8 @@
 use futures::{StreamExt as _, stream};
+use slipstream_test_support::builders;
 
 use super::*;
+use crate::auth::{Granted, Principal};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -8,10 +10,19 @@ fn pieces(pieces: &[&'static str]) -> Body {
     Body::from_stream(stream::iter(pieces.to_vec()).map(Ok::<_, std::io::Error>))
 }
 
+/// The head of a request of `actor` with these fields.
+fn parts(headers: &[(&'static str, &str)], principal: Option<Principal>) -> Parts {
+    let mut request = http::Request::new(());
+    for (name, value) in headers {
+        request.headers_mut().insert(*name, value.parse().unwrap());
+    }
+    let granted = principal.map(|principal| Granted::new(principal));
+    granted.into_iter().for_each(|granted| drop(request.extensions_mut().insert(granted)));
+    request.into_parts().0
+}
+
 async fn kind(headers: &[(&'static str, &str)], body: Body, limit: usize) -> Result<Bytes, u16> {
-    let headers =
-        headers.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect();
-    read_body(&headers, body, limit, SECOND).await.map_err(|problem| problem.kind.status())
+    read_body(&parts(headers, None), body, limit, SECOND).await.map_err(|problem| problem.kind.status())
 }
 
 #[tokio::test]
@@ -43,14 +54,15 @@ async fn a_body_that_breaks_off_is_the_senders_fault() {
 async fn a_body_that_does_not_come_times_out() {
     let body = Body::from_stream(stream::iter([Ok::<_, std::io::Error>("12")]).chain(stream::pending()));
     assert_eq!(kind(&[], body, 4).await, Err(408));
-    assert_eq!(BUDGET.used.load(Ordering::Relaxed), 0);
+    assert_eq!(BUDGET.used(), 0);
 }
 
 #[tokio::test]
 async fn bodies_together_stay_within_the_budget_until_they_are_dropped() {
-    static SMALL: Budget = Budget::new(10);
+    let small = Budget::new(10, 10, 10);
     let read = async |text: &'static str| {
-        read_within(&HeaderMap::new(), Body::from(text), 100, SECOND, &SMALL).await.map_err(|p| p.kind.status())
+        let read = read_within(&HeaderMap::new(), Body::from(text), 100, SECOND, small.share(None)).await;
+        read.map_err(|problem| problem.kind.status())
     };
     let first = read("12345678").await.unwrap();
     let slice = first.slice(2..3);
@@ -60,5 +72,31 @@ async fn bodies_together_stay_within_the_budget_until_they_are_dropped() {
     drop(slice);
     assert_eq!(read("12345678").await.unwrap(), "12345678");
     drop(second);
-    assert_eq!(SMALL.used.load(Ordering::Relaxed), 0);
+    assert_eq!(small.used(), 0);
+}
+
+/// With the budget of the process, as the accept loop has it.
+#[tokio::test]
+async fn one_caller_cannot_hold_what_others_need() {
+    const LARGE: usize = 1024 * 1024;
+    let account = Principal::of_account(builders::account().account.into());
+    let read = async |principal: Option<&Principal>| {
+        let body = Body::from(vec![0; LARGE]);
+        read_body(&parts(&[], principal.cloned()), body, LARGE, SECOND).await
+    };
+    let mut held = Vec::new();
+    let refusal = loop {
+        match read(Some(&account)).await {
+            Ok(body) => held.push(body),
+            Err(problem) => break problem,
+        }
+    };
+    assert_eq!((held.len(), refusal.kind), (BODIES_BYTES_MAX_OF_ONE / LARGE, ProblemKind::Unavailable));
+    assert!(refusal.retry_after.is_some());
+    let other = Principal::of_account(builders::account().account.into());
+    for caller in [Some(&other), Some(&Principal::operator()), None] {
+        assert!(read(caller).await.is_ok(), "{caller:?}");
+    }
+    held.pop();
+    assert!(read(Some(&account)).await.is_ok(), "what is given back may be used again");
 }

@@ -9,6 +9,7 @@ use slipstream_core::config::{Account, AccountKind, KeyHash, Permission, Quota, 
 use slipstream_core::ids::AccountId;
 use slipstream_core::problem::{FieldError, Problem, ProblemKind};
 use slipstream_core::slug::Slug;
+use slipstream_store::accounts::AccountDetails;
 use utoipa::openapi::schema::{Array, OneOf, Schema, Type};
 use utoipa::openapi::{Object, Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
@@ -17,7 +18,7 @@ use super::super::text;
 
 /// The body that creates an account.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::operator) struct NewAccount {
     #[schema(min_length = 1, max_length = 200)]
     display_name: String,
@@ -27,6 +28,50 @@ pub(in crate::operator) struct NewAccount {
     permissions: Vec<Permission>,
     #[serde(default)]
     quota: Option<QuotaView>,
+}
+
+/// The body that changes an account: all of it but keys and quota. Nothing may be left out, so that nothing is changed that
+/// nobody thought of: an account without a kind would turn into a stranger's.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::operator) struct AccountChange {
+    #[schema(min_length = 1, max_length = 200)]
+    display_name: String,
+    kind: AccountKind,
+    sites: Sites,
+    permissions: Vec<Permission>,
+}
+
+impl AccountChange {
+    /// What it makes of the account.
+    pub(super) fn check(self) -> Result<AccountDetails, Problem> {
+        let mut errors = Vec::new();
+        let details = details(self.display_name, self.kind, self.sites, self.permissions, &mut errors);
+        if errors.is_empty() { Ok(details) } else { Err(Problem::with_errors(ProblemKind::BadRequest, errors)) }
+    }
+}
+
+/// What both bodies say, with each permission once; notes in `errors` what is wrong with it.
+fn details(
+    display_name: String,
+    kind: AccountKind,
+    Sites(sites): Sites,
+    permissions: Vec<Permission>,
+    errors: &mut Vec<FieldError>,
+) -> AccountDetails {
+    text::check_name("displayName", &display_name, errors);
+    if let SitesAllowed::Only(sites) = &sites {
+        for (index, _) in sites.iter().enumerate().filter(|(_, slug)| !slug.is_site()) {
+            errors.push(FieldError { pointer: format!("#/sites/{index}"), detail: "must begin with s".into() });
+        }
+    }
+    let mut each_once = Vec::with_capacity(2);
+    for permission in permissions {
+        if !each_once.contains(&permission) {
+            each_once.push(permission);
+        }
+    }
+    AccountDetails { display_name, kind, sites, permissions: each_once }
 }
 
 /// The body that sets an account's quota.
@@ -92,7 +137,7 @@ impl ToSchema for Sites {
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(as = Quota)]
 struct QuotaView {
     #[schema(minimum = 1)]
@@ -105,27 +150,17 @@ impl NewAccount {
     /// The account `id` with keys of these hashes.
     pub(super) fn check(self, id: AccountId, primary: KeyHash, secondary: KeyHash) -> Result<Account, Problem> {
         let mut errors = Vec::new();
-        text::check_name("displayName", &self.display_name, &mut errors);
-        if let SitesAllowed::Only(sites) = &self.sites.0 {
-            for (index, _) in sites.iter().enumerate().filter(|(_, slug)| !slug.is_site()) {
-                errors.push(FieldError { pointer: format!("#/sites/{index}"), detail: "must begin with s".into() });
-            }
-        }
+        let details = details(self.display_name, self.kind, self.sites, self.permissions, &mut errors);
         check_quota(self.quota, &mut errors);
         if !errors.is_empty() {
             return Err(Problem::with_errors(ProblemKind::BadRequest, errors));
         }
-        let mut permissions = Vec::with_capacity(2);
-        for permission in self.permissions {
-            if !permissions.contains(&permission) {
-                permissions.push(permission);
-            }
-        }
+        let AccountDetails { display_name, kind, sites, permissions } = details;
         Ok(Account {
             id,
-            display_name: self.display_name,
-            kind: self.kind,
-            sites: self.sites.0,
+            display_name,
+            kind,
+            sites,
             permissions,
             quota: self.quota.map(Quota::from),
             primary_key: primary,
@@ -251,6 +286,9 @@ mod tests {
         assert_eq!(with("permissions", json!(["Everything"])), ["#/permissions/0"]);
         assert_eq!(with("quota", json!({"burstCapacity": 0, "tokensPerSecond": 1})), ["#/quota/burstCapacity"]);
         assert_eq!(with("quota", json!({"burstCapacity": 1})), ["#/quota/tokensPerSecond"]);
+        let misspelt = json!({"burstCapacity": 1, "tokensPerSecond": 1, "tokensPerMinute": 9});
+        assert_eq!(with("quota", misspelt), ["#/quota/tokensPerMinute"]);
+        assert_eq!(with("Quota", json!({"burstCapacity": 1, "tokensPerSecond": 1})), ["#/Quota"]);
         assert_eq!(check(&json!({"sites": "all", "permissions": []})).unwrap_err(), ["#/displayName"]);
     }
 }
