@@ -15,10 +15,11 @@ const MASTER_KEY: &str = "data/master.key";
 /// The settings of dispatcher number `number`, which differ from those by default only where one machine asks for it:
 /// targets on loopback, no waiting for load balancers, warnings only, as `slipstream up` has it.
 fn settings(listen: &str, broker_url: &str, sync: &str, master_key: &Path) -> String {
+    let master_key = master_key.display();
     format!(
         "[http]\noperator_listen = \"{listen}\"\ndrain_min = \"0s\"\n\
          [bus]\nurl = \"{broker_url}\"\nsync = \"{sync}\"\n\
-         [secrets]\nmaster_key_file = {master_key:?}\n\
+         [secrets]\nmaster_key_file = \"{master_key}\"\n\
          [targets]\nallow = [\"127.0.0.0/8:*\"]\n\
          [telemetry]\nfilter = \"warn\"\n"
     )

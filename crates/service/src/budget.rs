@@ -156,12 +156,12 @@ mod tests {
 
     use super::*;
 
-    fn actor(number: u128) -> Option<Actor> {
-        Some(Actor::Account(AccountId(Uuid::from_u128(number))))
+    fn actor(number: u128) -> Actor {
+        Actor::Account(AccountId(Uuid::from_u128(number)))
     }
 
-    fn taken(budget: &Budget, actor: Option<Actor>, amount: usize) -> Result<Share, Exceeded> {
-        let mut share = budget.share(actor);
+    fn taken(budget: &Budget, actor: impl Into<Option<Actor>>, amount: usize) -> Result<Share, Exceeded> {
+        let mut share = budget.share(actor.into());
         share.grow(amount).map(|()| share)
     }
 
@@ -191,17 +191,17 @@ mod tests {
     fn operators_have_a_budget_that_tenants_cannot_use_up() {
         let budget = Budget::new(4, 4, 5);
         let _all = taken(&budget, actor(1), 4).unwrap();
-        let operator = taken(&budget, Some(Actor::Operator), 5).unwrap();
-        assert_eq!(taken(&budget, Some(Actor::Operator), 1).unwrap_err(), Exceeded::All);
+        let operator = taken(&budget, Actor::Operator, 5).unwrap();
+        assert_eq!(taken(&budget, Actor::Operator, 1).unwrap_err(), Exceeded::All);
         assert_eq!(budget.used(), 9);
         drop(operator);
-        assert!(taken(&budget, Some(Actor::Operator), 1).is_ok());
+        assert!(taken(&budget, Actor::Operator, 1).is_ok());
     }
 
     #[test]
     fn a_share_grows_and_nothing_is_kept_of_whoever_holds_nothing() {
         let budget = Budget::new(10, 4, 5);
-        let mut share = budget.share(actor(1));
+        let mut share = budget.share(Some(actor(1)));
         assert_eq!([share.grow(2), share.grow(2), share.grow(1)], [Ok(()), Ok(()), Err(Exceeded::Own)]);
         assert_eq!((share.held(), budget.used()), (4, 4));
         drop(share);

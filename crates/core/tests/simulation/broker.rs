@@ -128,7 +128,9 @@ impl Broker {
         let stream = self.stream(StreamName::Work);
         let of_time = stream.waiting.range(Place::DueList(lane, at, 0)..=Place::DueList(lane, at, u64::MAX));
         let done: Vec<_> = of_time.filter(|(_, sequence)| **sequence <= last).map(|(place, _)| *place).collect();
-        done.into_iter().for_each(|place| self.purge(place));
+        for place in done {
+            self.purge(place);
+        }
     }
 
     /// Takes away what lies at `place`, if it is still the message at `sequence`.

@@ -50,8 +50,9 @@ impl Held {
     pub(crate) fn read(stored: &Stored, key: EventKey) -> Option<Self> {
         let (body, meta, due_subject) = (stored.payload.bytes(), stored.meta.clone()?, stored.due_subject.clone()?);
         let (lane, site) = match (&stored.subject, &due_subject) {
-            (Subject::Later(lane, site, _), _) => (*lane, site.clone()),
-            (Subject::Held(site, _), Subject::Event(_, lane, _)) => (*lane, site.clone()),
+            (Subject::Later(lane, site, _), _) | (Subject::Held(site, _), Subject::Event(_, lane, _)) => {
+                (*lane, site.clone())
+            }
             _ => return None,
         };
         Some(Self { site, key, lane, body, meta, due_subject })

@@ -148,7 +148,7 @@ async fn a_record_tells_how_it_ended_and_what_only_the_handler_knows() {
     let (begun, refused) = (world.next().await, world.next().await);
     assert_eq!((begun.outcome, begun.site), (AuditOutcome::Begun, None));
     assert_eq!((refused.outcome, refused.status), (AuditOutcome::Refused, Some(404)));
-    assert_eq!(refused.site.as_ref().map(|site| site.as_str()), Some(SITE));
+    assert_eq!(refused.site.as_ref().map(slipstream_core::slug::Slug::as_str), Some(SITE));
 
     assert_eq!(world.ask(Method::PUT, &endpoint("limits")).await.0, StatusCode::INTERNAL_SERVER_ERROR);
     let (_, failed) = (world.next().await, world.next().await);
@@ -171,7 +171,7 @@ async fn an_account_is_named_and_its_site_and_who_is_refused_by_the_guard_does_n
         let begun = world.next().await;
         let account = world.key.split_once('_').unwrap().0;
         assert_eq!((begun.actor, begun.action), (format!("account:{account}"), Action::SubscriptionPut));
-        assert_eq!(begun.site.as_ref().map(|site| site.as_str()), Some(SITE));
+        assert_eq!(begun.site.as_ref().map(slipstream_core::slug::Slug::as_str), Some(SITE));
         assert_eq!(world.next().await.outcome, AuditOutcome::Done);
     }
 }

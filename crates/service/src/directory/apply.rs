@@ -277,7 +277,9 @@ mod tests {
     fn a_key_of_another_master_is_told_and_opens_nothing() {
         let subscription = subscription();
         let mut records = Records::new(Some(Vault::new(MasterKey::from_bytes([3; 32]), None)));
-        secrets::records(&subscription).into_iter().for_each(|record| records.put(record));
+        for record in secrets::records(&subscription) {
+            records.put(record);
+        }
         assert!(is_sealed(&mut records, subscription.id));
         let wrong = records.take_wrong_key();
         assert!(matches!(wrong, Some(VaultError::WrongMasterKey { tenant: Tenant::Site(_), .. })), "{wrong:?}");
@@ -288,7 +290,9 @@ mod tests {
     fn without_a_vault_secrets_stay_sealed_and_nothing_waits_for_them() {
         let subscription = subscription();
         let mut records = Records::default();
-        secrets::records(&subscription).into_iter().for_each(|record| records.put(record));
+        for record in secrets::records(&subscription) {
+            records.put(record);
+        }
         assert!(is_sealed(&mut records, subscription.id));
         assert_eq!((records.sealed_count(), records.has_changed()), (0, false));
     }

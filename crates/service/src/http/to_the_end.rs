@@ -11,12 +11,12 @@ use crate::budget::{Budget, Exceeded, actor_of};
 use crate::problem::ApiError;
 
 /// How many may be under way, but those of operators. Beyond: 503.
-const UNDER_WAY_MAX: usize = 256;
+const UNDER_WAY_MAX: usize = 512;
 /// How many of one caller. A connection that is closed gives its place back, and what it began goes on: without a limit
 /// here, whoever asks and hangs up would have none at all.
-const UNDER_WAY_MAX_OF_ONE: usize = 16;
+const UNDER_WAY_MAX_OF_ONE: usize = 128;
 /// How many of operators.
-const UNDER_WAY_MAX_OF_OPERATORS: usize = 64;
+const UNDER_WAY_MAX_OF_OPERATORS: usize = 128;
 
 /// Finishes requests even if the connection ends meanwhile, which drops whatever the connection awaits: what has been
 /// begun must not stop in the middle because a client went away. Cheap to clone; all clones are the same.
@@ -143,7 +143,7 @@ mod tests {
             };
             to_the_end.answer(request(Some(principal)), work).now_or_never().map(|response| response.status())
         };
-        let answers: Vec<_> = (0..100).map(|_| ask(&flood)).collect();
+        let answers: Vec<_> = (0..UNDER_WAY_MAX_OF_ONE + 40).map(|_| ask(&flood)).collect();
         assert!(answers[..UNDER_WAY_MAX_OF_ONE].iter().all(Option::is_none));
         assert!(answers[UNDER_WAY_MAX_OF_ONE..].iter().all(|it| *it == Some(StatusCode::SERVICE_UNAVAILABLE)));
         assert_eq!((ask(&other), ask(&Principal::operator())), (None, None), "others go on");

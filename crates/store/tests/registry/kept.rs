@@ -130,7 +130,7 @@ async fn a_record_of_the_audit_that_is_noted_comes_back_until_it_is_removed(stor
     for noted in [&newer, &older, &newer] {
         outbox::audited::put(connection, noted).await.unwrap();
     }
-    assert_eq!(outbox::audited::oldest(connection, 1).await.unwrap(), [older.clone()]);
+    assert_eq!(outbox::audited::oldest(connection, 1).await.unwrap(), std::slice::from_ref(&older));
     assert_eq!(outbox::audited::oldest(connection, 9).await.unwrap(), [older.clone(), newer.clone()]);
     outbox::audited::remove(connection, &[older.id]).await.unwrap();
     assert_eq!(outbox::audited::oldest(connection, 9).await.unwrap(), [newer]);

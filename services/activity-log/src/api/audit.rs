@@ -44,8 +44,8 @@ pub(super) struct AuditFilter {
     site: Option<Slug>,
     /// Whether to look whether all records, not only those of the page, are as they were written.
     verify: Option<bool>,
-    /// After which place to look, with `verify=true`: what an answer gave as `verifyFrom`. Everything by default.
-    #[param(rename = "verifyFrom", pattern = "^[1-9][0-9]{0,18}-[0-9a-f]{64}$")]
+    /// After which place to look, which is asking for `verify=true` too: what an answer gave as `verifyFrom`.
+    #[param(rename = "verifyFrom", pattern = "^[1-9][0-9]{0,17}-[0-9a-f]{64}$")]
     verify_from: Option<String>,
 }
 
@@ -64,9 +64,8 @@ impl Parameters {
         let mut parameters =
             Self { filter: Filter::default(), limit: LIMIT_DEFAULT, after: None, verify: false, verify_from: None };
         each_once(pairs, |name, value| parameters.set(name, value))?;
-        if parameters.verify_from.is_some() && !parameters.verify {
-            return Err(bad_parameter("verifyFrom", "needs verify=true"));
-        }
+        // Nobody names a place to go on from and does not want to.
+        parameters.verify |= parameters.verify_from.is_some();
         Ok(parameters)
     }
 
@@ -89,7 +88,7 @@ impl Parameters {
             }
             "verify" => self.verify = parse(name, &value, "must be true or false")?,
             "verifyFrom" => {
-                self.verify_from = Some(parse(name, &value, "must be what an answer gave as `verifyFrom`")?)
+                self.verify_from = Some(parse(name, &value, "must be what an answer gave as `verifyFrom`")?);
             }
             _ => return Err(unknown_parameter(name, KNOWN)),
         }
@@ -213,7 +212,6 @@ mod tests {
             ("cursor", "18446744073709551615"),
             ("verify", "yes"),
             ("verifyFrom", "7"),
-            ("verifyFrom", &format!("7-{}", "0".repeat(64))),
             ("actr", "operator"),
         ] {
             let detail = parsed(&[(name, value)]).unwrap_err();
@@ -240,7 +238,7 @@ mod tests {
         let none = Parameters { filter, limit: LIMIT_DEFAULT, after: None, verify: false, verify_from: None };
         assert_eq!(parsed(&[]), Ok(none));
         let place = format!("7-{}", "0".repeat(64));
-        let from = parsed(&[("verifyFrom", &place), ("verify", "true")]).unwrap();
-        assert_eq!(from.verify_from.unwrap().number, 7);
+        let from = parsed(&[("verifyFrom", &place)]).unwrap();
+        assert_eq!((from.verify_from.unwrap().number, from.verify), (7, true));
     }
 }

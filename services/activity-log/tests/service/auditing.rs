@@ -129,7 +129,10 @@ async fn whether_the_chain_is_whole_is_told(world: World) {
 /// Puts records 1 to `count` there, a whole chain, past the recorder: it would take minutes.
 async fn fill(world: &World, count: u64) {
     let mut previous = [0; 32];
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.map(|digit| char::from_digit(digit.into(), 16).unwrap()).collect::<String>()
+    };
     let bytes = |bytes: &[u8]| {
         if world.is_postgres() { format!("'\\x{}'::bytea", hex(bytes)) } else { format!("x'{}'", hex(bytes)) }
     };

@@ -37,7 +37,7 @@ async fn who_has_not_its_token_gets_nothing_from_the_broker() {
     let read = |name: &str| std::fs::read_to_string(home.path().join(name)).unwrap().trim().to_owned();
     let (address, token) = (format!("nats://127.0.0.1:{}", read("nats/port")), read("broker-token"));
     let refused = async |options: ConnectOptions| {
-        let error = options.connect(&address).await.err().expect("the broker lets in whoever comes");
+        let error = options.connect(&address).await.expect_err("the broker lets in whoever comes");
         assert_eq!(error.kind(), async_nats::ConnectErrorKind::AuthorizationViolation);
     };
     refused(ConnectOptions::new()).await;

@@ -157,9 +157,9 @@ async fn what_is_found_is_in_force_though_the_bus_takes_no_record_and_is_recorde
     let mut records = Records::of(&service).await;
     let id = subscribed(&service).await;
     let jetstream = async_nats::jetstream::new(service.nats.client().await);
-    let mut outcomes = jetstream.get_stream(StreamName::Outcomes.as_str()).await.unwrap();
-    let mut deaf = outcomes.info().await.unwrap().config.clone();
-    deaf.subjects.retain(|subject| !subject.starts_with("audited."));
+    let mut audit = jetstream.get_stream(StreamName::Audit.as_str()).await.unwrap();
+    let mut deaf = audit.info().await.unwrap().config.clone();
+    deaf.subjects = vec!["elsewhere.>".into()];
     jetstream.update_stream(deaf).await.unwrap();
     report(&service, id, clock::now(), EndpointChange::Disabled(DisabledReason::Gone)).await;
     all_taken(&service).await;

@@ -17,6 +17,7 @@ use super::stage::Stage;
 
 /// What each stranger sends of its body before it begins to drip, a byte a second.
 const SENT: usize = 1_000_000;
+static BODY: [u8; SENT] = [b' '; SENT];
 /// What it says that its body has: never reached, and within the limit of one.
 const SAID: usize = SENT + 10_000;
 
@@ -59,7 +60,7 @@ impl<'a> Flood<'a> {
         let sending = async {
             // A server that refuses may close before it has taken everything.
             let _ = writer.write_all(head.as_bytes()).await;
-            let _ = writer.write_all(&[b' '; SENT]).await;
+            let _ = writer.write_all(&BODY).await;
             let mut ticks = tokio::time::interval(Duration::from_secs(1));
             loop {
                 ticks.tick().await;

@@ -10,14 +10,16 @@ fn pieces(pieces: &[&'static str]) -> Body {
     Body::from_stream(stream::iter(pieces.to_vec()).map(Ok::<_, std::io::Error>))
 }
 
-/// The head of a request of `actor` with these fields.
+/// The head of a request of `principal` with these fields.
 fn parts(headers: &[(&'static str, &str)], principal: Option<Principal>) -> Parts {
     let mut request = http::Request::new(());
     for (name, value) in headers {
         request.headers_mut().insert(*name, value.parse().unwrap());
     }
-    let granted = principal.map(|principal| Granted::new(principal));
-    granted.into_iter().for_each(|granted| drop(request.extensions_mut().insert(granted)));
+    let granted = principal.map(Granted::new);
+    if let Some(granted) = granted {
+        request.extensions_mut().insert(granted);
+    }
     request.into_parts().0
 }
 

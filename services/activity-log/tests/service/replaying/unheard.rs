@@ -22,7 +22,7 @@ async fn unheard(stage: &Stage) {
 /// Done for the first time, as far as the key tells.
 async fn done(stage: &Stage, path: &str, body: Option<&Value>) -> Value {
     let request = stage.request(Method::POST, path).header("idempotency-key", r#""k""#);
-    let response = body.iter().fold(request, |request, body| request.json(body)).send().await.unwrap();
+    let response = body.iter().fold(request, reqwest::RequestBuilder::json).send().await.unwrap();
     let is_replayed = response.headers().contains_key("idempotent-replayed");
     let (status, answer) = (response.status(), response.json::<Value>().await.unwrap());
     assert_eq!((status, is_replayed), (StatusCode::ACCEPTED, false), "{answer}");
