@@ -87,6 +87,12 @@ bench-schedule: bench-build ## Measure how late 100,000 scheduled events come, a
 bench-isolation: bench-build ## Measure what ten dead or dripping receivers cost forty others
 	@cargo run --release --quiet --package slipstream-bench -- isolation $(BENCH_ARGS)
 
+.PHONY: bench-ecg
+bench-ecg: ## Measure the history of ECG posts with 1,000,000 activities, on PostgreSQL and on SQLite
+	@tools/setup test
+	@cargo build --release --package slipstream-bench
+	@tools/postgres run bash -c 'cargo run --release --quiet --package slipstream-bench -- ecg --postgres "$$SLIPSTREAM_TEST_POSTGRES/postgres" $(BENCH_ARGS)'
+
 .PHONY: ci
 ci: lint test ## What CI runs: lint and test
 

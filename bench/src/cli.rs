@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Schedule(Schedule),
     /// What receivers that never answer, or drip, cost the others
     Isolation(Isolation),
+    /// The history of posts: lists with a million activities, on PostgreSQL and on SQLite
+    Ecg(Ecg),
     /// Receives webhooks for a driver.
     #[command(hide = true)]
     Receiver {
@@ -118,6 +120,26 @@ impl Sync {
             Self::Both => &["always", "100ms"],
         }
     }
+}
+
+/// The history of posts.
+#[derive(Debug, Args)]
+pub(crate) struct Ecg {
+    /// A database of PostgreSQL with nothing in it: `postgres://user@host:port/name`
+    #[arg(long, value_name = "URL", default_value = "")]
+    pub(crate) postgres: String,
+    /// Activities of one subscription; others have 50,000 beside it
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..=20_000_000))]
+    pub(crate) activities: u32,
+    /// Where to write the JSON document too
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// A tenth of everything, to see that it runs
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Where SQLite's database lies; should be on a real disk. Default: the system's temporary directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
 }
 
 /// What the measurements of fairness and punctuality have in common.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::cli::Single;
+use crate::cli::{Ecg, Single};
 use crate::procfs::Machine;
 use crate::system::filesystem_of;
 use crate::wanted::{self, Wanted};
@@ -46,6 +46,30 @@ pub(crate) fn conclude<T: Serialize>(
         figures,
     };
     finish(&document, told.common.json.as_deref())
+}
+
+/// The same of a measurement of the store alone.
+///
+/// # Errors
+/// If the file cannot be written.
+pub(crate) fn conclude_of_store<T: Serialize>(
+    told: &Ecg,
+    scratch: &Path,
+    wanted: &[Wanted],
+    figures: &T,
+) -> anyhow::Result<()> {
+    print!("{}", wanted::lines(wanted));
+    let document = Document {
+        version: env!("CARGO_PKG_VERSION"),
+        machine: Machine::this(),
+        filesystem: filesystem_of(scratch),
+        measurement: "ecg",
+        sync: "always",
+        quick: told.quick,
+        wanted,
+        figures,
+    };
+    finish(&document, told.json.as_deref())
 }
 
 /// Prints a document as the last line of the output, and writes it where told.

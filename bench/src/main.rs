@@ -11,6 +11,7 @@ mod clock;
 mod count;
 mod document;
 mod driver;
+mod ecg;
 mod event;
 mod harness;
 mod http;
@@ -61,6 +62,7 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Lanes(told)) => lanes::run(told).await,
         Some(Command::Schedule(told)) => schedule::run(told).await,
         Some(Command::Isolation(told)) => isolation::run(told).await,
+        Some(Command::Ecg(told)) => ecg::run(told).await,
         Some(Command::Receiver { addresses }) => receiver::run(addresses).await,
     }
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod audit;
+mod ecg;
 mod endpoints;
 mod operator;
 mod records;
@@ -16,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use self::account::{Account, Credentials, Mode};
+pub use self::ecg::{Ecg, unique};
 pub use self::endpoints::SigningKey;
 pub use self::operator::{NewAccount, Operator};
 pub use self::records::{Attempt, Delivery, Explained, NotMatched};

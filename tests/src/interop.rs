@@ -97,18 +97,25 @@ async fn told(program: &str, arguments: &[&str], lines: Vec<String>) -> Vec<Stri
     told
 }
 
-async fn run(program: &str, arguments: &[&str], input: Vec<u8>) -> Output {
+/// A script of `tests/interop`, with its packages: killed when what comes of it is dropped.
+pub fn command(program: &str, arguments: &[&str]) -> Command {
     let workspace = env::workspace();
-    let packages = workspace.join(".run/python");
-    let mut child = Command::new(program_path(program))
+    let mut command = Command::new(program_path(program));
+    command
         .args(arguments)
         .current_dir(workspace.join("tests/interop"))
-        .env("PYTHONPATH", packages)
+        .env("PYTHONPATH", workspace.join(".run/python"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true);
+    command
+}
+
+/// Runs a script to its end.
+pub async fn run(program: &str, arguments: &[&str], input: Vec<u8>) -> Output {
+    let mut child = command(program, arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .unwrap_or_else(|error| panic!("cannot run {program}: {error}; run `make setup`"));
     let mut stdin = child.stdin.take().expect("it is a pipe");

@@ -2,8 +2,9 @@
 //!
 //! | need | what |
 //! | --- | --- |
-//! | a running system | [`System`], in one process or in four: [`Shape`] |
-//! | the same test in both shapes | [`journeys!`] |
+//! | a running system | [`System`], in one process, in four, or as `slipstream up`: [`Shape`] |
+//! | the same test in several shapes | [`journeys!`], [`journeys_of_programs!`] |
+//! | somebody who uses the ECG surface | [`Ecg`] |
 //! | somebody who publishes and subscribes | [`Account`], from [`System::external`] and [`System::internal`] |
 //! | what an operator sees and does | [`Operator`], at [`System::operator`] |
 //! | somebody who takes webhooks | [`slipstream_test_support::Receiver`] |
@@ -22,7 +23,7 @@ mod shape;
 pub mod signature;
 pub mod system;
 
-pub use api::{Account, Answer, Bases, Mode, NewAccount, Operator};
+pub use api::{Account, Answer, Bases, Ecg, Mode, NewAccount, Operator};
 pub use shape::Shape;
 pub use system::{Handshake, OPERATOR_TOKEN, ORIGIN, Replica, Service, Settings, System, Targets};
 

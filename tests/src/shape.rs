@@ -1,4 +1,4 @@
-//! The two ways in which the same services run, and one test for both.
+//! The ways in which the same services run, and one test for several of them.
 
 /// How the services run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,6 +7,8 @@ pub enum Shape {
     OneProcess,
     /// Each as a process of its own, with PostgreSQL: what production is.
     FourProcesses,
+    /// The program `slipstream up` itself, with the broker and the SQLite that it brings.
+    Up,
 }
 
 /// Makes of each named journey two tests, `{name}::one_process` and `{name}::four_processes`.
@@ -19,6 +21,24 @@ macro_rules! journeys {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn one_process() {
                 Box::pin(super::$name($crate::Shape::OneProcess)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn four_processes() {
+                Box::pin(super::$name($crate::Shape::FourProcesses)).await;
+            }
+        }
+    )+};
+}
+
+/// As [`journeys!`], in programs only: `{name}::up` and `{name}::four_processes`.
+#[macro_export]
+macro_rules! journeys_of_programs {
+    ($($name:ident),+ $(,)?) => {$(
+        mod $name {
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn up() {
+                Box::pin(super::$name($crate::Shape::Up)).await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

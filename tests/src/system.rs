@@ -4,12 +4,14 @@ mod four_processes;
 mod one_process;
 pub mod port;
 mod settings;
+mod up;
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use slipstream_bus::{Bus, BusConfig, StoredEvent};
 use slipstream_test_support::builders::{ORGANISATION, SITE};
+use slipstream_test_support::process::Program;
 use slipstream_test_support::{NatsServer, eventually, install_crypto};
 use tempfile::TempDir;
 
@@ -17,6 +19,7 @@ use self::four_processes::FourProcesses;
 pub use self::four_processes::Replica;
 use self::one_process::OneProcess;
 pub use self::settings::{Handshake, OPERATOR_TOKEN, ORIGIN, Settings, Targets};
+use self::up::Up;
 use crate::api::{Account, Bases, NewAccount, Operator, OperatorBases};
 use crate::{LIMIT, Shape};
 
@@ -56,12 +59,17 @@ impl Service {
 
     /// Whether it opens secrets, and so needs the master key.
     const fn opens_secrets(self) -> bool {
-        matches!(self, Self::Registry | Self::Dispatcher)
+        matches!(self, Self::Registry | Self::Dispatcher | Self::ActivityLog)
     }
 
     /// Whether it has routes for accounts, and so for tokens.
     const fn takes_tokens(self) -> bool {
         !matches!(self, Self::Dispatcher)
+    }
+
+    /// Whether it has routes of the ECG surface.
+    const fn has_ecg(self) -> bool {
+        matches!(self, Self::Registry | Self::ActivityLog)
     }
 }
 
@@ -72,8 +80,8 @@ pub struct System {
     /// What operators see and do.
     pub operator: Operator,
     bases: Bases,
-    // After the services: fields drop in order, and what they lean on goes last.
-    nats: NatsServer,
+    // After the services: fields drop in order, and what they lean on goes last. None if they bring their own.
+    nats: Option<NatsServer>,
     nats_url: String,
     directory: TempDir,
 }
@@ -85,6 +93,7 @@ enum Parts {
         _running: OneProcess,
     },
     Four(FourProcesses),
+    Up(Up),
 }
 
 impl System {
@@ -107,15 +116,17 @@ impl System {
     pub async fn with(shape: Shape, settings: Settings) -> Self {
         install_crypto();
         let directory = tempfile::Builder::new().prefix("slipstream-system-").tempdir().expect("a temporary directory");
-        let nats = match &settings.bus_password {
-            None => NatsServer::start().await,
-            Some(password) => {
+        let nats = match (shape, &settings.bus_password) {
+            (Shape::Up, _) => None,
+            (_, None) => Some(NatsServer::start().await),
+            (_, Some(password)) => {
                 let only_user = format!("authorization {{ user: slipstream, password: {password:?} }}");
-                NatsServer::options().extra(&only_user).start().await
+                Some(NatsServer::options().extra(&only_user).start().await)
             }
         };
         let credentials = settings.bus_password.as_ref().map(|it| format!("slipstream:{it}@")).unwrap_or_default();
-        let nats_url = format!("nats://{credentials}127.0.0.1:{}", nats.port());
+        let nats_url =
+            nats.as_ref().map(|nats| format!("nats://{credentials}127.0.0.1:{}", nats.port())).unwrap_or_default();
         let (parts, bases) = match shape {
             Shape::OneProcess => {
                 let one = OneProcess::start(&settings, directory.path(), &nats_url).await;
@@ -137,6 +148,11 @@ impl System {
                     },
                 };
                 (Parts::Four(four), bases)
+            }
+            Shape::Up => {
+                let up = Up::start(&settings, directory.path()).await;
+                let bases = Bases::all_at(up.address, up.operator_address);
+                (Parts::Up(up), bases)
             }
         };
         let operator = Operator::new(bases);
@@ -162,14 +178,7 @@ impl System {
 
     /// A new account at [`SITE`], in force everywhere.
     pub async fn account(&self, new: NewAccount) -> Account {
-        let account = Account::new(self.bases, SITE, self.operator.create_account(&new).await);
-        // Each service learns of it by itself, some milliseconds later.
-        eventually(LIMIT, async || match account.empty_batch().await.status {
-            401 => Err("ingest does not know the account"),
-            _ => Ok(()),
-        })
-        .await;
-        account
+        self.operator.account(new).await
     }
 
     /// Where the services' files are: configurations, logs of four processes, SQLite of one.
@@ -189,7 +198,25 @@ impl System {
 
     /// The broker.
     pub const fn nats(&mut self) -> &mut NatsServer {
-        &mut self.nats
+        self.nats.as_mut().expect("`slipstream up` has a broker of its own")
+    }
+
+    /// The data directory of `slipstream up`.
+    pub fn data_directory(&self) -> &Path {
+        match &self.parts {
+            Parts::Up(up) => &up.data,
+            Parts::One { .. } | Parts::Four(_) => panic!("only `slipstream up` has a data directory"),
+        }
+    }
+
+    /// SIGTERM to `slipstream up`; waits for its orderly end.
+    pub async fn stop_up(&mut self) {
+        self.up().stop().await;
+    }
+
+    /// Starts `slipstream up` again where it was, and waits until it is ready. Call it on the test's own task.
+    pub async fn start_up_again(&mut self) {
+        self.up().start_again().await;
     }
 
     /// A connection to the broker, as a service has it.
@@ -234,6 +261,11 @@ impl System {
         self.four().process_id(service)
     }
 
+    /// What one of four processes is started with, next time too: to be changed, or run once more on the side.
+    pub fn program(&mut self, service: Service) -> &mut Program {
+        self.four().program(service)
+    }
+
     /// SIGKILL to one of four processes.
     pub fn kill9(&mut self, service: Service) {
         self.four().kill9(service);
@@ -259,19 +291,31 @@ impl System {
         self.four().database.mend().await;
     }
 
+    fn up(&mut self) -> &mut Up {
+        match &mut self.parts {
+            Parts::Up(up) => up,
+            Parts::One { .. } | Parts::Four(_) => panic!("this needs `slipstream up`"),
+        }
+    }
+
     fn four(&mut self) -> &mut FourProcesses {
         match &mut self.parts {
             Parts::Four(four) => four,
-            Parts::One { .. } => panic!("this needs the services as processes of their own"),
+            Parts::One { .. } | Parts::Up(_) => panic!("this needs the services as processes of their own"),
         }
     }
 }
 
 impl Drop for System {
     fn drop(&mut self) {
-        // Of one process the log is in the test's own output.
-        if let (true, Parts::Four(four)) = (std::thread::panicking(), &self.parts) {
-            eprintln!("{}--- nats-server\n{}", four.logs(), self.nats.log());
+        if !std::thread::panicking() {
+            return;
+        }
+        match (&self.parts, &self.nats) {
+            (Parts::Four(four), Some(nats)) => eprintln!("{}--- nats-server\n{}", four.logs(), nats.log()),
+            (Parts::Up(up), _) => eprintln!("{}", up.log()),
+            // Of one process the log is in the test's own output.
+            _ => {}
         }
     }
 }

@@ -297,6 +297,16 @@ impl Bus {
         Ok(purged.purged)
     }
 
+    /// The sequence of the last message of a stream.
+    ///
+    /// # Errors
+    /// If JetStream does not answer.
+    pub(crate) async fn last_sequence(&self, stream: StreamName) -> Result<u64, BusError> {
+        let stream = self.jetstream.get_stream(stream.as_str()).await;
+        let stream = stream.map_err(|error| BusError::jetstream("asking for a stream's state", error))?;
+        Ok(stream.cached_info().state.last_sequence)
+    }
+
     /// How many waiting deliveries there are under a subject with wildcards.
     ///
     /// # Errors

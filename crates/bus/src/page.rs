@@ -12,12 +12,12 @@ use futures::StreamExt as _;
 use crate::connect::{Bus, BusError};
 use crate::streams::StreamName;
 
-/// Messages of one page.
-const MESSAGES_MAX: u32 = 500;
+/// Messages of one page, where they are small.
+pub(crate) const MESSAGES_MAX: u32 = 500;
 /// How long the next message of a page may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Messages of `stream` under `subjects`, from a sequence on, in order; the first ones if there are many. Any replica may
+/// At most `limit` messages of `stream` under `subjects`, from a sequence on, in order; the first ones if there are more. Any replica may
 /// answer, and lack the newest.
 ///
 /// # Errors
@@ -27,9 +27,10 @@ pub(crate) async fn read_page(
     stream: StreamName,
     subjects: &str,
     from: u64,
+    limit: u32,
 ) -> Result<Vec<StreamMessage>, BusError> {
     let failed = |error: async_nats::Error| BusError::jetstream("reading a page", error);
-    let request = serde_json::json!({ "seq": from, "next_by_subj": subjects, "batch": MESSAGES_MAX });
+    let request = serde_json::json!({ "seq": from, "next_by_subj": subjects, "batch": limit });
     let inbox = bus.client.new_inbox();
     let mut answers = bus.client.subscribe(inbox.clone()).await.map_err(|error| failed(error.into()))?;
     let subject = format!("$JS.API.DIRECT.GET.{}", stream.as_str());

@@ -13,6 +13,7 @@ use async_nats::header::{NATS_SCHEDULE, NATS_SCHEDULE_TARGET};
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use slipstream_core::contract::Meta;
 use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
 use slipstream_core::timestamp::Timestamp;
@@ -20,6 +21,7 @@ use slipstream_core::trace::TraceContext;
 
 use crate::connect::{Bus, BusError};
 use crate::message::{META, Outgoing, TRACEPARENT};
+use crate::page::read_page;
 use crate::publish::{PublishError, Publisher};
 use crate::stored::header;
 use crate::streams::StreamName;
@@ -29,6 +31,10 @@ use crate::subject;
 pub const CHANGE_BEFORE: Duration = Duration::from_secs(1);
 /// How much of that must be left when the change is acknowledged.
 const CERTAIN_BEFORE: Duration = Duration::from_millis(250);
+
+/// Deliveries that are looked at together to be woken, with their bodies, and changed at once.
+const WAKE_PAGE: u32 = 50;
+const WAKES_AT_ONCE: usize = 16;
 
 /// How soon a schedule has to be due that is rather waited for than replaced: what a clock may be off (THREATS 10), and
 /// what it takes to fire, twice.
@@ -189,6 +195,42 @@ impl Schedules {
             Err(PublishError::Superseded { .. }) => Ok(Replaced::TooLate),
             Err(error) => Err(error),
         }
+    }
+
+    /// Has what was put off because this subscription's endpoint is paused handed out again now; what waits for anything else
+    /// goes on waiting. How many were woken.
+    ///
+    /// Looks only at what waits when it begins, and stops when `goes_on` says that the endpoint is paused again, so that it
+    /// ends whatever the dispatchers put off meanwhile. Repeating it is harmless, also at once by several replicas: what
+    /// somebody else has moved is left alone.
+    ///
+    /// # Errors
+    /// If the bus does not answer; some may be awake then.
+    pub async fn wake(
+        &self,
+        subscription: SubscriptionId,
+        now: impl Fn() -> Timestamp,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<usize, HoldError> {
+        let (subjects, mut from, mut woken) = (subject::waiting_of(subscription), 0, 0);
+        let until = self.bus.last_sequence(StreamName::Work).await?;
+        while goes_on() {
+            let page = read_page(&self.bus, StreamName::Work, &subjects, from, WAKE_PAGE).await?;
+            let Some(last) = page.last().map(|last| last.sequence) else { break };
+            let paused = page.into_iter().filter(|it| it.sequence <= until).filter_map(StoredSchedule::read);
+            let wake = paused.filter(|it| it.meta.is_paused).map(|schedule| {
+                let waiting = Waiting { meta: schedule.meta.clone(), due_at: schedule.due_at, schedule };
+                let now = &now;
+                async move { self.change_waiting(&waiting, WaitingChange::At(now()), now).await }
+            });
+            let replaced: Vec<_> = futures::stream::iter(wake).buffer_unordered(WAKES_AT_ONCE).try_collect().await?;
+            woken += replaced.iter().filter(|it| **it == Replaced::Done).count();
+            if last >= until {
+                break;
+            }
+            from = last + 1;
+        }
+        Ok(woken)
     }
 
     async fn get(&self, subject: &Subject) -> Result<Option<StoredSchedule>, BusError> {

@@ -112,7 +112,7 @@ impl StreamName {
                 ..common
             },
             Self::Outcomes => Config {
-                subjects: subjects(&["outcomes.>", "routed.>", "endpoints.>"]),
+                subjects: subjects(&["outcomes.>", "routed.>", "endpoints.>", "posts.>"]),
                 retention: RetentionPolicy::Limits,
                 discard: DiscardPolicy::New,
                 max_bytes: limits.max_bytes,
@@ -228,7 +228,7 @@ impl ConsumerName {
             Self::Hold => vec!["later.>".to_owned()],
             Self::Release(lane) => vec![format!("ringing.{}.*", lane.as_str())],
             Self::Deliver(lane) => vec![format!("deliveries.{}.>", lane.as_str())],
-            Self::ActivityLog => ["outcomes.>", "routed.>", "endpoints.>"].map(ToOwned::to_owned).to_vec(),
+            Self::ActivityLog => ["outcomes.>", "routed.>", "endpoints.>", "posts.>"].map(ToOwned::to_owned).to_vec(),
             Self::Audit => vec!["audited.>".to_owned()],
             Self::RegistryEndpoints => vec!["endpoints.>".to_owned()],
         }

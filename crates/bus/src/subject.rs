@@ -60,6 +60,11 @@ pub fn waiting_of(subscription: SubscriptionId) -> String {
     format!("waiting.{subscription}.>")
 }
 
+/// `waiting.{subscription}.{key}.>`: a delivery and its replays, as far as they are scheduled, to purge them.
+pub fn waiting_of_event(subscription: SubscriptionId, key: &EventKey) -> String {
+    format!("waiting.{subscription}.{key}.>")
+}
+
 /// `held.{site}.{key}`: an event whose intended time is ahead.
 pub fn held(site: &Slug, key: &EventKey) -> Subject {
     format!("held.{site}.{key}").into()
@@ -96,6 +101,11 @@ pub fn routed(site: &Slug) -> Subject {
 /// `outcomes.{surface}.{subscription}`: what became of deliveries.
 pub fn outcomes(surface: Surface, subscription: SubscriptionId) -> Subject {
     format!("outcomes.{}.{subscription}", surface.as_str()).into()
+}
+
+/// `posts.{subscription}`: an ECG post was made by another service than the one that records it.
+pub fn post(subscription: SubscriptionId) -> Subject {
+    format!("posts.{subscription}").into()
 }
 
 /// `endpoints.{surface}.{subscription}`: an endpoint changed by itself or was removed.

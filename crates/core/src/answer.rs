@@ -93,8 +93,8 @@ pub fn classify(surface: Surface, answer: &Answer, now: Timestamp) -> Verdict {
         (_, 429 | 503) => Verdict::Retry { floor: floor(), slow: true },
         (_, 502 | 504) => Verdict::Retry { floor: None, slow: true },
         (Surface::Slipstream, 400..=499) => Verdict::Final,
-        // 3xx is never followed; 1xx and numbers outside the classes are no answer at all.
-        (Surface::Slipstream, _) => Verdict::Retry { floor: None, slow: false },
+        // 3xx is never followed; 1xx and numbers outside the classes are no answer at all. ECG has no final answers (D-11).
+        (Surface::Slipstream | Surface::Ecg, _) => Verdict::Retry { floor: None, slow: false },
     }
 }
 
@@ -160,6 +160,16 @@ mod tests {
         assert_eq!(verdict(502), Verdict::Retry { floor: None, slow: true });
         let timeout = Answer::error(ErrorCode::Timeout);
         assert_eq!(classify(Surface::Slipstream, &timeout, NOW), Verdict::Retry { floor: None, slow: false });
+    }
+
+    #[test]
+    fn ecg_has_no_final_answer_but_410() {
+        let verdict =
+            |status| classify(Surface::Ecg, &Answer { result: Ok(status), retry_after: None, body: vec![] }, NOW);
+        for status in [301, 400, 401, 404, 415, 422, 500] {
+            assert_eq!(verdict(status), Verdict::Retry { floor: None, slow: false }, "{status}");
+        }
+        assert_eq!((verdict(202), verdict(410)), (Verdict::Success, Verdict::Gone));
     }
 
     #[test]

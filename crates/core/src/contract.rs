@@ -6,11 +6,13 @@
 //! a [`Meta`] header that holds only text of our own making.
 
 mod audited;
+mod ecg;
 mod meta;
 
 pub use self::audited::{
     AUDIT_TEXT_LEN_MAX, Action, AuditLink, AuditOutcome, Audited, TargetKind, Unasked, audit_text,
 };
+pub use self::ecg::{EcgPost, EcgPosted, PostKind};
 pub use self::meta::{Meta, NotMeta};
 
 use serde::{Deserialize, Serialize};
@@ -180,6 +182,9 @@ pub struct Attempt {
     /// The first bytes of the answer's body, in Base64; absent if it had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response: Option<String>,
+    /// On the ECG surface: the hash that was sent along (SPEC 6.7), 64 hex digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<String>,
 }
 
 /// Subject `endpoints.{surface}.{subscription}`: a subscription's endpoint changed by itself or was removed.

@@ -102,10 +102,13 @@ pub enum Reason {
     /// The subscription's secrets are sealed under a key that is not here yet: this delivery waits, and goes out unsigned
     /// in no case.
     SecretsSealed,
+    /// The subscription, its event or the event's category is switched off or put away: this delivery waits until they are
+    /// not (SPEC 6.5).
+    EndpointPaused,
 }
 
 impl Reason {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::EndpointGone,
         Self::EndpointDisabled,
         Self::SubscriptionRemoved,
@@ -120,6 +123,7 @@ impl Reason {
         Self::CancelledByRequest,
         Self::Rescheduled,
         Self::SecretsSealed,
+        Self::EndpointPaused,
     ];
 
     /// The reason's text.
@@ -139,6 +143,7 @@ impl Reason {
             Self::CancelledByRequest => "cancelled_by_request",
             Self::Rescheduled => "rescheduled",
             Self::SecretsSealed => "secrets_sealed",
+            Self::EndpointPaused => "endpoint_paused",
         }
     }
 
@@ -155,6 +160,8 @@ pub enum Gate {
     Open,
     /// Not yet: by our clock its time has not come, whatever woke it (N3).
     Wait(Timestamp),
+    /// Not while its endpoint is paused; see [`pause_of`] for how long it waits before that is looked at again.
+    Pause,
     /// It may not, and never will: the delivery ends.
     End(DeliveryState, Reason),
 }
@@ -169,7 +176,7 @@ pub fn gate(subscription: Option<&Subscription>, meta: &Meta, now: Timestamp) ->
         None => return Gate::End(DeliveryState::Cancelled, Reason::SubscriptionRemoved),
         Some(EndpointState::Disabled(_)) => return Gate::End(DeliveryState::Cancelled, Reason::EndpointDisabled),
         Some(EndpointState::Pending) => return Gate::End(DeliveryState::Cancelled, Reason::ConsentPending),
-        Some(EndpointState::Active) => {}
+        Some(EndpointState::Active | EndpointState::Paused) => {}
     }
     match (meta.expires_at, meta.intended_at) {
         (Some(expires_at), _) if now >= expires_at => Gate::End(DeliveryState::Expired, Reason::ExpiryTime),
@@ -177,6 +184,7 @@ pub fn gate(subscription: Option<&Subscription>, meta: &Meta, now: Timestamp) ->
         (_, Some(intended_at)) if meta.attempt == 1 && meta.replay.is_none() && now < intended_at => {
             Gate::Wait(intended_at)
         }
+        _ if subscription.is_some_and(|subscription| subscription.state == EndpointState::Paused) => Gate::Pause,
         _ => Gate::Open,
     }
 }
@@ -187,6 +195,13 @@ pub fn gate(subscription: Option<&Subscription>, meta: &Meta, now: Timestamp) ->
 /// after seven times by more than clocks may differ (5 s, THREATS 10).
 pub fn held_back_until(until: Timestamp, parked: u32) -> Timestamp {
     until.after(Duration::from_millis(100 * ((1 << parked.min(7)) - 1)))
+}
+
+/// How long a delivery to a paused endpoint waits that has been put off `parked` times before: 1 s, doubled each time, up to
+/// 6 h. When the endpoint goes on it is woken; this is for when that was missed.
+pub fn pause_of(parked: u32) -> Duration {
+    const LONGEST: Duration = Duration::from_hours(6);
+    Duration::from_secs(1 << parked.min(15)).min(LONGEST)
 }
 
 /// What follows an attempt.
@@ -325,6 +340,18 @@ mod tests {
         let meta = Meta { cancelled_at: Some(NOW), ..Meta::new("s8n6EzC".parse().unwrap(), NOW) };
         let cancelled = Gate::End(DeliveryState::Cancelled, Reason::CancelledByRequest);
         assert_eq!(gate(Some(&subscription), &meta, NOW), cancelled);
+    }
+
+    #[test]
+    fn a_paused_endpoint_holds_back_what_is_due_and_ends_what_has_expired() {
+        let active = crate::matching::tests::subscription("communications.letter.created");
+        let paused = Subscription { state: EndpointState::Paused, ..active };
+        let meta = Meta::new("s8n6EzC".parse().unwrap(), NOW);
+        assert_eq!(gate(Some(&paused), &meta, NOW), Gate::Pause);
+        let expired = Meta { expires_at: Some(NOW), ..meta };
+        assert_eq!(gate(Some(&paused), &expired, NOW), Gate::End(DeliveryState::Expired, Reason::ExpiryTime));
+        let waits: Vec<_> = [0, 1, 5, 9, 14, 15, u32::MAX].map(|parked| pause_of(parked).as_secs()).to_vec();
+        assert_eq!(waits, [1, 2, 32, 512, 16_384, 21_600, 21_600]);
     }
 
     #[test]

@@ -27,6 +27,10 @@ pub const FEATURES: &[Feature] = &[Feature {
     content_type: "application/cloudevent+json",
 }];
 
+/// What stands in the place of a feature for ECG subscriptions, which are made of events that people define. Not in the
+/// table: nobody subscribes to it by name.
+static ECG: Feature = Feature { name: "ecg", event_types: &[], content_type: "application/json" };
+
 /// A feature of the table, by reference; serialised as its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -38,6 +42,9 @@ pub struct FeatureRef(&'static Feature);
 pub struct UnknownFeature(pub String);
 
 impl FeatureRef {
+    /// Of the endpoints of ECG subscriptions.
+    pub const ECG: Self = Self(&ECG);
+
     /// The feature called `name`, if there is one.
     pub fn by_name(name: &str) -> Option<Self> {
         FEATURES.iter().find(|feature| feature.name == name).map(Self)

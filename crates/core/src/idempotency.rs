@@ -77,14 +77,18 @@ impl Scope {
     }
 }
 
-/// What a request's body hashes to: SHA-256.
+/// What a request asks for beside what its scope says, its query and its body, as a hash: SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The fingerprint of `body`.
-    pub fn of(body: &[u8]) -> Self {
-        Self(Sha256::digest(body).into())
+    /// The fingerprint of a request with this query, as it is written, and this body. Without a query it is the hash of the
+    /// body alone; the path is part of the [`Scope`].
+    pub fn of(query: Option<&str>, body: &[u8]) -> Self {
+        let body = Sha256::digest(body);
+        let Some(query) = query.filter(|query| !query.is_empty()) else { return Self(body.into()) };
+        // The first part has one length, so no two requests have the same bytes.
+        Self(Sha256::new().chain_update(body).chain_update(query).finalize().into())
     }
 
     /// Its bytes.
@@ -163,8 +167,8 @@ pub enum Claimed {
     First(Uuid),
     /// A repeat of one that is not finished: 409.
     Running,
-    /// A repeat of one that was done.
-    Finished(Kept),
+    /// A repeat of one that was done, and the id that what it made has got; none if a release before ids were kept did it.
+    Finished(Kept, Option<Uuid>),
     /// Another request under the same key: 422.
     Reused,
 }
@@ -232,6 +236,18 @@ mod tests {
         ] {
             assert_eq!(value.parse::<Key>(), Err(NotAKey), "{value}");
         }
+    }
+
+    #[test]
+    fn a_fingerprint_is_of_query_and_body() {
+        let all = [(None, "b"), (Some("mode=new"), "b"), (Some("mode=retry"), "b"), (Some("mode=new"), ""), (None, "")];
+        let all = all.map(|(query, body): (Option<&str>, &str)| Fingerprint::of(query, body.as_bytes()));
+        for (index, one) in all.iter().enumerate() {
+            assert!(!all[..index].contains(one), "{index}");
+        }
+        // As releases before queries counted kept it.
+        assert_eq!(all[0].as_bytes()[..], Sha256::digest("b")[..]);
+        assert_eq!(Fingerprint::of(Some(""), b"b"), all[0]);
     }
 
     #[test]

@@ -153,6 +153,46 @@ uuid_id! {
     AuditId
 }
 
+uuid_id! {
+    /// A category of ECG events.
+    EcgCategoryId
+}
+
+uuid_id! {
+    /// An ECG event: a kind of event that can be subscribed to.
+    EcgEventId
+}
+
+uuid_id! {
+    /// A sample payload of an ECG event.
+    EcgSampleId
+}
+
+uuid_id! {
+    /// A secret of an ECG subscription.
+    EcgSecretId
+}
+
+uuid_id! {
+    /// An ECG activity: one post, or one that somebody else makes. Of a post that we make: one attempt of a delivery.
+    ActivityId
+}
+
+impl ActivityId {
+    /// The activity that attempt `number` (from 1) of `delivery` is. The first has the delivery's own id.
+    pub fn of_attempt(delivery: DeliveryId, number: u32) -> Self {
+        if number <= 1 {
+            return Self(delivery.0);
+        }
+        let mut hash = Sha256::new();
+        hash.update(b"activity-of-attempt");
+        hash.update(delivery.0.as_bytes());
+        hash.update(number.to_be_bytes());
+        let hash = hash.finalize();
+        Self(uuid::Builder::from_custom_bytes(*hash.first_chunk().expect("32 bytes begin with 16")).into_uuid())
+    }
+}
+
 /// What an event's forwarded form hashes to: FNV-1a, 64 bits. Tells a repeat from another event under the same
 /// identity; no protection against anybody who wants it to be equal.
 pub fn content_hash(body: &[u8]) -> i64 {
@@ -208,6 +248,13 @@ impl DeliveryId {
         bytes[6] = (bytes[6] & 0x0f) | 0x70;
         bytes[8] = (bytes[8] & 0x3f) | 0x80;
         Self(Uuid::from_bytes(bytes))
+    }
+
+    /// When the delivered thing was accepted: the time in the id, in whole milliseconds.
+    pub fn accepted_at(self) -> Timestamp {
+        let mut millis = [0; 8];
+        millis[2..].copy_from_slice(&self.0.as_bytes()[..6]);
+        Timestamp::from_millis(i64::from_be_bytes(millis))
     }
 
     /// The `webhook-id` of this delivery: `msg_` and 32 hex digits, constant over attempts (SPEC 4.6). Of an event's own

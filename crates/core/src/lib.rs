@@ -17,6 +17,7 @@
 //! | when a failing endpoint is left alone | [`breaker`] |
 //! | how many requests a minute an endpoint gets | [`rate`] |
 //! | how a waiting event's times are changed | [`reschedule`] |
+//! | what an ECG post says, and its hash | [`ecg`] |
 //! | which events we publish ourselves | [`operational`] |
 //! | how a webhook is signed | [`signing`] |
 //! | how a repeated request is recognised | [`idempotency`] |
@@ -28,6 +29,7 @@ pub mod breaker;
 pub mod config;
 pub mod contract;
 pub mod delivery;
+pub mod ecg;
 pub mod event;
 pub mod feature;
 pub mod idempotency;

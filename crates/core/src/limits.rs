@@ -37,3 +37,6 @@ pub const SCHEDULE_MILLIS_MAX: i64 = 100 * 365 * 24 * 3600 * 1000;
 
 /// How long a repeat of an event is recognised after its acceptance: 7 days (SPEC 4.7), in milliseconds.
 pub const DEDUPLICATION_MILLIS: i64 = 7 * 24 * 3600 * 1000;
+
+/// How long a rotated key goes on signing beside the new one where nothing else is configured: 24 h (SPEC 4.6).
+pub const ROTATED_KEY_GRACE: std::time::Duration = std::time::Duration::from_hours(24);

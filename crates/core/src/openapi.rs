@@ -10,7 +10,10 @@ use utoipa::openapi::{Object, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::contract::{Action, AuditOutcome, TargetKind};
-use crate::ids::{AccountId, AuditId, DeliveryId, EventKey, ReplayId, SubscriptionId};
+use crate::ids::{
+    AccountId, ActivityId, AuditId, DeliveryId, EcgCategoryId, EcgEventId, EcgSampleId, EcgSecretId, EventKey,
+    ReplayId, SubscriptionId,
+};
 use crate::slug::{SLUG_LEN_MAX, Slug};
 use crate::timestamp::Timestamp;
 
@@ -46,6 +49,11 @@ described! {
     DeliveryId: uuid("A delivery");
     ReplayId: uuid("A replay");
     AuditId: uuid("A record of the audit");
+    EcgCategoryId: uuid("A category of webhook events");
+    EcgEventId: uuid("A webhook event: a kind of event that can be subscribed to");
+    EcgSampleId: uuid("A sample payload");
+    EcgSecretId: uuid("A secret of a webhook subscription");
+    ActivityId: uuid("An activity: one post");
     Action: text("What was done").enum_values(Some(Action::ALL.iter().map(|it| it.as_str())));
     TargetKind: text("What it was done to").enum_values(Some(TargetKind::ALL.iter().map(|it| it.as_str())));
     AuditOutcome: text("How it went").enum_values(Some(AuditOutcome::ALL.iter().map(|it| it.as_str())));

@@ -1,7 +1,7 @@
 //! The events that we publish ourselves, so that anything can subscribe to them (issue 3, "Health"): an endpoint was
 //! disabled or recovered, a delivery was exhausted.
 //!
-//! Internal CloudEvents of the site concerned, in the stored form. Their ids are derived from what they tell, so that
+//! Internal CloudEvents of the site or organization concerned, in the stored form. Their ids are derived from what they tell, so that
 //! telling it twice is one event.
 
 use serde_json::json;
@@ -10,7 +10,33 @@ use crate::config::{DisabledReason, Site, Subscription, Surface};
 use crate::ids::{DeliveryId, EventKey, SubscriptionId};
 use crate::lane::{Lane, Visibility};
 use crate::slipstream::Accepted;
+use crate::slug::Slug;
 use crate::timestamp::Timestamp;
+
+/// Whose something is that we tell of: a site's, or an organization's of the ECG surface, which has no site.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    slug: &'a Slug,
+    organisation: &'a Slug,
+    billing_organisation: &'a Slug,
+}
+
+impl<'a> From<&'a Site> for Owner<'a> {
+    fn from(site: &'a Site) -> Self {
+        Self {
+            slug: &site.slug,
+            organisation: &site.organisation,
+            billing_organisation: &site.billing_organisation,
+        }
+    }
+}
+
+impl<'a> Owner<'a> {
+    /// An organization of the ECG surface, by what the engine calls it ([`Slug::of_organization`]).
+    pub const fn organization(slug: &'a Slug) -> Self {
+        Self { slug, organisation: slug, billing_organisation: slug }
+    }
+}
 
 /// The `source` of all of them.
 pub const SOURCE: &str = "/slipstream";
@@ -30,7 +56,7 @@ pub fn endpoint_disabled(site: &Site, subscription: &Subscription, reason: Disab
         "feature": subscription.feature.name,
         "reason": reason,
     });
-    event(site, ENDPOINT_DISABLED, &id, &subscription.id.to_string(), at, &data)
+    event(site.into(), ENDPOINT_DISABLED, &id, &subscription.id.to_string(), at, &data)
 }
 
 /// `slipstream.endpoint.recovered`.
@@ -41,7 +67,7 @@ pub fn endpoint_recovered(site: &Site, subscription: &Subscription, at: Timestam
         "surface": subscription.surface,
         "feature": subscription.feature.name,
     });
-    event(site, ENDPOINT_RECOVERED, &id, &subscription.id.to_string(), at, &data)
+    event(site.into(), ENDPOINT_RECOVERED, &id, &subscription.id.to_string(), at, &data)
 }
 
 /// A delivery that has no attempts left.
@@ -60,13 +86,20 @@ pub struct Exhausted<'a> {
 }
 
 /// `slipstream.delivery.exhausted`.
-pub fn delivery_exhausted(site: &Site, exhausted: Exhausted<'_>) -> Accepted {
+pub fn delivery_exhausted(owner: Owner<'_>, exhausted: Exhausted<'_>) -> Accepted {
     let Exhausted { delivery, subscription, surface, key, at } = exhausted;
     let data = json!({ "delivery": delivery, "subscription": subscription, "surface": surface, "eventKey": key });
-    event(site, DELIVERY_EXHAUSTED, &format!("{delivery}.exhausted"), &delivery.to_string(), at, &data)
+    event(owner, DELIVERY_EXHAUSTED, &format!("{delivery}.exhausted"), &delivery.to_string(), at, &data)
 }
 
-fn event(site: &Site, event_type: &str, id: &str, subject: &str, at: Timestamp, data: &serde_json::Value) -> Accepted {
+fn event(
+    owner: Owner<'_>,
+    event_type: &str,
+    id: &str,
+    subject: &str,
+    at: Timestamp,
+    data: &serde_json::Value,
+) -> Accepted {
     let body = json!({
         "specversion": "1.0",
         "id": id,
@@ -75,14 +108,14 @@ fn event(site: &Site, event_type: &str, id: &str, subject: &str, at: Timestamp, 
         "subject": subject,
         "time": at,
         "datacontenttype": "application/json",
-        "siteslug": site.slug,
-        "organisationslug": site.organisation,
-        "billingorganisationslug": site.billing_organisation,
+        "siteslug": owner.slug,
+        "organisationslug": owner.organisation,
+        "billingorganisationslug": owner.billing_organisation,
         "visibility": Visibility::Internal.number(),
         "data": data,
     });
     Accepted {
-        key: EventKey::new(&site.slug, SOURCE, id),
+        key: EventKey::new(owner.slug, SOURCE, id),
         event_type: event_type.to_owned(),
         visibility: Visibility::Internal,
         lane: Lane::Normal,
@@ -108,6 +141,7 @@ mod tests {
             billing_organisation: "o4fKq2".parse().unwrap(),
             product: Product::Testing,
             pms_specific_id: None,
+            ecg_organization: None,
             revision: 1,
         };
         let subscription = crate::matching::tests::subscription("");
@@ -123,7 +157,7 @@ mod tests {
         for ours in [
             endpoint_disabled(&site, &subscription, DisabledReason::Failing, at),
             endpoint_recovered(&site, &subscription, at),
-            delivery_exhausted(&site, exhausted),
+            delivery_exhausted(Owner::from(&site), exhausted),
         ] {
             let event = json::parse(&ours.body).expect("a CloudEvent");
             let Err(Rejection::Invalid(errors)) = accept(event.clone(), &site, AccountKind::Internal) else {
@@ -134,5 +168,23 @@ mod tests {
             let theirs = accept(Event { source: "/theirs".into(), ..event }, &site, AccountKind::Internal);
             assert_eq!(theirs.expect("acceptable").event_type, ours.event_type);
         }
+    }
+
+    #[test]
+    fn what_an_organization_has_without_a_site_is_told_of_in_its_name() {
+        let organization = Slug::of_organization(uuid::Uuid::from_u128(7));
+        let at = Timestamp::from_millis(1_772_443_800_500);
+        let subscription = crate::matching::tests::subscription("").id;
+        let key = EventKey::new(&organization, "/ecg/posts", "1");
+        let delivery = DeliveryId::derive(at, subscription, &key);
+        let exhausted = Exhausted { delivery, subscription, surface: Surface::Ecg, key: &key, at };
+        let ours = delivery_exhausted(Owner::organization(&organization), exhausted);
+        let body: serde_json::Value = serde_json::from_slice(&ours.body).unwrap();
+        for name in ["siteslug", "organisationslug", "billingorganisationslug"] {
+            assert_eq!(body[name], json!(organization), "{name}");
+        }
+        assert_eq!((&body["subject"], &body["data"]["surface"]), (&json!(delivery), &json!("ecg")));
+        assert_eq!(ours.key, EventKey::new(&organization, SOURCE, &format!("{delivery}.exhausted")));
+        json::parse(&ours.body).expect("a CloudEvent");
     }
 }

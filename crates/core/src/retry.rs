@@ -37,6 +37,12 @@ impl RetrySchedule {
         self.0.len() as u32
     }
 
+    /// Its first `attempts` attempts, at least one.
+    #[must_use]
+    pub fn first(&self, attempts: u32) -> Self {
+        Self(self.0.iter().take(attempts.max(1) as usize).copied().collect())
+    }
+
     /// The delay between attempt `number - 1` and attempt `number` (from 1), or `None` when there is none left.
     ///
     /// `jitter` in 0..1 picks the factor between 1.0 and 1.2; `floor` is the receiver's `Retry-After`.

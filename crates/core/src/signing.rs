@@ -108,12 +108,21 @@ impl Key {
         Self::symmetric(Zeroizing::new(bytes))
     }
 
+    /// The symmetric key from bytes that somebody chose, of any length: the secrets of the ECG surface (SPEC 4.6, 6.6).
+    pub fn from_any_bytes(bytes: Vec<u8>) -> Self {
+        Self::of_bytes(Zeroizing::new(bytes))
+    }
+
     fn symmetric(bytes: Zeroizing<Vec<u8>>) -> Result<Self, BadKey> {
         if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&bytes.len()) {
             return Err(BadKey::WrongLength);
         }
+        Ok(Self::of_bytes(bytes))
+    }
+
+    fn of_bytes(bytes: Zeroizing<Vec<u8>>) -> Self {
         let state = Hmac::new_from_slice(&bytes).expect("HMAC takes keys of any length");
-        Ok(Self(Kind::Symmetric { bytes, state }))
+        Self(Kind::Symmetric { bytes, state })
     }
 
     /// The Ed25519 key of a seed, which should be random.

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
 /// The longest slug we accept, in characters (SPEC 5.1).
 pub const SLUG_LEN_MAX: usize = 20;
@@ -26,6 +28,21 @@ impl Slug {
     /// The slug's text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The slug of an organization of the ECG surface, which has an id only: `o` and 19 characters of a hash of it. What the
+    /// engine names the tenant by, for an organization as for a site.
+    pub fn of_organization(id: Uuid) -> Self {
+        const DIGITS: &[u8; 62] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+        let hash = Sha256::digest(id.as_bytes());
+        let mut rest = u128::from_be_bytes(*hash.first_chunk().expect("32 bytes begin with 16"));
+        let mut text = String::with_capacity(SLUG_LEN_MAX);
+        text.push('o');
+        for _ in 1..SLUG_LEN_MAX {
+            text.push(char::from(DIGITS[(rest % 62) as usize]));
+            rest /= 62;
+        }
+        Self(text.into())
     }
 
     /// Whether this names a site (first letter `s`).
@@ -95,6 +112,15 @@ mod tests {
         for slug in ["s8n6EzC", "o4fKq2", "sUkLWZg", "l123"] {
             assert_eq!(slug.parse::<Slug>().map(|s| s.to_string()), Ok(slug.to_owned()));
         }
+    }
+
+    #[test]
+    fn an_organization_has_one_slug_for_ever() {
+        let [one, other] = [7, 8].map(|id| Slug::of_organization(Uuid::from_u128(id)));
+        assert_eq!(one, Slug::of_organization(Uuid::from_u128(7)));
+        assert!(one != other && one.is_organisation() && one.as_str().len() == SLUG_LEN_MAX);
+        assert_eq!(one.as_str().parse(), Ok(one.clone()));
+        assert_eq!(one.as_str(), "oUbVkNnU5g57I369ELzO");
     }
 
     #[test]

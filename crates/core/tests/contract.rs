@@ -13,18 +13,23 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use slipstream_core::answer::ErrorCode;
-use slipstream_core::config::{AccountKind, DisabledReason, OpenDentalPermission, Product, Record, Site, Surface};
+use slipstream_core::config::{
+    AccountKind, DisabledReason, OpenDentalPermission, PayloadVersion, Product, Record, Site, Surface,
+};
 use slipstream_core::contract::{
-    Action, AuditOutcome, Audited, EndpointChanged, Meta, Outcomes, Routed, SeenAnswer, SeenQuestion, TargetKind,
+    Action, AuditOutcome, Audited, EcgPost, EcgPosted, EndpointChanged, Meta, Outcomes, Routed, SeenAnswer,
+    SeenQuestion, TargetKind,
 };
 use slipstream_core::delivery::{DeliveryState, Reason};
+use slipstream_core::ecg;
 use slipstream_core::event::json::parse;
 use slipstream_core::feature::FEATURES;
 use slipstream_core::ids::{DeliveryId, EventKey, content_hash, id_hash};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::matching::SkipReason;
-use slipstream_core::sealing::{DataKey, KEY_BYTES, MasterKey};
+use slipstream_core::sealing::{DataKey, KEY_BYTES, MasterKey, Place, SecretText};
 use slipstream_core::slipstream::{Rejection, accept};
+use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 
 use self::schema::Schemas;
@@ -71,6 +76,12 @@ fn outcomes_messages_are_as_promised() {
 }
 
 #[test]
+fn posts_are_as_promised() {
+    holds::<EcgPost>("ecg-post");
+    holds::<EcgPosted>("ecg-posted");
+}
+
+#[test]
 fn endpoint_messages_are_as_promised() {
     holds::<EndpointChanged>("endpoint-changed");
 }
@@ -112,15 +123,23 @@ fn sealed_examples_open_as_what_they_are() {
         .collect();
     let mut opened = BTreeSet::new();
     for record in &records {
-        let Record::Subscription(subscription) = record else { continue };
         assert!(record.is_sealed(), "{}", record.key());
-        let open = subscription.clone().with_secrets(|secret, place| {
+        let open = |secret: &SecretText, place: &Place| {
             let id = secret.sealed().unwrap().key();
             secret.open(keys.iter().find(|key| key.id() == id).expect("its key is an example"), place)
-        });
-        opened.extend(open.unwrap().secrets().map(|secret| secret.expose().unwrap().to_owned()));
+        };
+        let texts: Vec<_> = match record.clone() {
+            Record::Subscription(it) => it.with_secrets(open).unwrap().secrets().cloned().collect(),
+            Record::EcgSubscription(it) => {
+                it.with_secrets(open).unwrap().secrets.into_iter().map(|it| it.secret).collect()
+            }
+            _ => Vec::new(),
+        };
+        opened.extend(texts.iter().map(|secret| secret.expose().unwrap().to_owned()));
     }
     let expected = [
+        "ecg-secret-key",
+        "mXh0vYQ3nD1c8JtR5sKp2wLz7fGbA9eUi6oVqN4yTdM",
         "s3cr3t",
         "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD",
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
@@ -145,6 +164,8 @@ fn members_that_a_newer_writer_adds_are_skipped() {
     }
     skips::<Routed>("routed");
     skips::<Outcomes>("outcomes");
+    skips::<EcgPost>("ecg-post");
+    skips::<EcgPosted>("ecg-posted");
     skips::<EndpointChanged>("endpoint-changed");
     skips::<Audited>("audited");
     skips::<Vec<SeenQuestion>>("seen-questions");
@@ -155,12 +176,16 @@ fn members_that_a_newer_writer_adds_are_skipped() {
 /// Names of members that say which of several things their object is.
 const VARIANTS: [&str; 5] = ["disabled", "only", "degraded", "not_granted", "granted"];
 
-/// Adds a member to each object, except to those that stand for one of several names (`{"disabled": "gone"}`).
+/// Names of members that hold what somebody else wrote, which is kept as it is.
+const WRITTEN_BY_OTHERS: [&str; 2] = ["payload", "raw_message"];
+
+/// Adds a member to each object of ours, except to those that stand for one of several names (`{"disabled": "gone"}`).
 fn add_member(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(add_member),
         Value::Object(members) => {
-            members.values_mut().for_each(add_member);
+            let ours = members.iter_mut().filter(|(name, _)| !WRITTEN_BY_OTHERS.contains(&name.as_str()));
+            ours.for_each(|(_, member)| add_member(member));
             if !VARIANTS.iter().any(|name| members.contains_key(*name)) {
                 members.insert("addedLater".to_owned(), json!({ "by": "a newer writer" }));
             }
@@ -184,6 +209,7 @@ fn the_meta_header_is_as_promised() {
             published_by: example["published_by"].as_str().map(|id| id.parse().unwrap()),
             attempt: number("attempt"),
             parked: number("parked"),
+            is_paused: example["is_paused"].as_bool().unwrap(),
             has_place: example["has_place"].as_bool().unwrap(),
             replay: example["replay"].as_str().map(|id| id.parse().unwrap()),
             generation: number("generation"),
@@ -213,6 +239,19 @@ fn keys_and_delivery_ids_are_derived_as_promised() {
         replayed.replay.expect("it has just been found by it"),
     );
     assert_eq!(derived, replayed.delivery);
+
+    let posts: Outcomes = serde_json::from_value(read(&root().join("examples/outcomes/of-a-post.json"))).unwrap();
+    let post = &posts.outcomes[0];
+    assert_eq!(DeliveryId::derive(post.accepted_at, posts.subscription, &post.key), post.delivery);
+    assert_eq!(post.delivery.accepted_at(), post.accepted_at);
+    let posted: EcgPosted = serde_json::from_value(read(&root().join("examples/ecg-posted/activated.json"))).unwrap();
+    assert_eq!(posted.site, Slug::of_organization(posted.organization));
+    // From its bytes: the order of members counts.
+    let sent = std::fs::read(root().join("examples/ecg-post/event.json")).unwrap();
+    let sent: EcgPost = serde_json::from_slice(&sent).unwrap();
+    let hashed = ecg::hashed_text(&sent.payload).unwrap();
+    let hash = ecg::hash("ecg-secret-key", sent.created_at, &hashed);
+    assert_eq!(post.attempt.as_ref().unwrap().hash.as_ref(), Some(&hash));
 }
 
 #[test]
@@ -254,7 +293,7 @@ fn closed_sets_have_the_members_of_the_schemas() {
             &common["$defs"]["visibility"]["enum"],
             names!(Visibility: Internal, Public, WorkQueue, Private),
         ),
-        ("surface", &common["$defs"]["surface"]["enum"], names!(Surface: Slipstream)),
+        ("surface", &common["$defs"]["surface"]["enum"], names!(Surface: Slipstream, Ecg)),
         (
             "deliveryState",
             &common["$defs"]["deliveryState"]["enum"],
@@ -277,7 +316,8 @@ fn closed_sets_have_the_members_of_the_schemas() {
                 ConsentPending,
                 CancelledByRequest,
                 Rescheduled,
-                SecretsSealed
+                SecretsSealed,
+                EndpointPaused
             ),
         ),
         (
@@ -299,6 +339,7 @@ fn closed_sets_have_the_members_of_the_schemas() {
             names!(OpenDentalPermission: Subscriptions, UiEvents, Rows),
         ),
         ("feature", &member("subscription", "feature"), features),
+        ("payloadVersion", &member("ecgSubscription", "version"), names!(PayloadVersion: V1, V2)),
     ];
     for (name, promised, ours) in sets {
         assert_eq!(promised, &Value::Array(ours), "{name}");

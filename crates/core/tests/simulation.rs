@@ -181,4 +181,5 @@ mutations! {
     who_waits_for_each_receiver_lets_the_others_wait: AttemptInline breaks N7;
     bytes_that_are_written_anew_are_not_those_that_were_signed: RewriteBody breaks N12;
     a_switch_that_nobody_looks_at_does_not_act: IgnoreDisabled breaks N13;
+    what_is_due_at_a_paused_endpoint_goes_on_waiting: CancelPaused breaks N1;
 }

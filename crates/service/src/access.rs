@@ -30,7 +30,9 @@ use slipstream_core::trace::TraceContext;
 
 pub use self::around::{Answering, Around, Next};
 pub use self::routes::{RouteError, Routers, Routes};
+pub(crate) use self::segment::decoded as decoded_segment;
 pub use self::table::TABLE;
+pub(crate) use self::table::{cat, evt, hsh, sub};
 use crate::auth::{EcgRole, OpenDentalPermission};
 use crate::problem::ApiError;
 use crate::quota::Policy;

@@ -23,6 +23,7 @@ use axum::response::{IntoResponse as _, Response};
 use slipstream_bus::{Bus, Outgoing, PublishError, Publisher, StreamName, subject};
 use slipstream_core::contract::{AuditOutcome, Audited, audit_text};
 use slipstream_core::ids::AuditId;
+use slipstream_core::slug::Slug;
 use tokio::time::timeout;
 
 pub use self::note::Note;
@@ -139,6 +140,9 @@ impl Act {
         let actor = audit_text(&granted.principal.actor().to_string());
         if let Some(site) = &granted.site {
             note.site(&site.slug);
+        }
+        if let Some(organization) = granted.organization {
+            note.site(&Slug::of_organization(organization));
         }
         let trace =
             parts.extensions.get::<RequestTrace>().map(|RequestTrace(trace)| format!("{:032x}", trace.trace_id));

@@ -33,7 +33,7 @@ pub mod token;
 pub use self::api_key::API_KEY;
 pub(crate) use self::bearer::{ACCESS_TOKEN, in_query};
 pub use self::config::{AuthConfig, EcgIssuerConfig};
-pub use self::ecg::{AtOrganization, EcgCaller, EcgRole};
+pub use self::ecg::{AtOrganization, Caller, EcgCaller, EcgRole};
 pub use self::guards::Guards;
 pub(crate) use self::guards::{Credential, Granted};
 pub use self::open_dental::{KeyPair, KeyPairs};

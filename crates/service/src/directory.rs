@@ -19,10 +19,12 @@ use crate::lifecycle::Context;
 use crate::vault::Vault;
 
 mod apply;
+mod ecg;
 mod hearing;
 mod snapshot;
 mod watching;
 
+pub use ecg::{Bridged, EcgIndex};
 pub use snapshot::Snapshot;
 
 /// The newest snapshot. Cheap to clone; all clones are the same.

@@ -10,8 +10,9 @@
 //! | not there yet | 409 `idempotency-in-progress`; after the lease the first one is taken for dead, and the repeat is done |
 //! | 2xx, 4xx | the same, for 24 h |
 //! | 408, 429, 5xx | it is done anew, under the same [`NewId`]: the first one was not done, or nobody knows |
-//! | one that holds a secret (2xx with `no-store`: an account's keys, a signing key) | 409: it was done, and its secret is kept nowhere |
-//! | one of more than 64 KiB | 409: it was done |
+//! | one that holds a secret (2xx with `no-store`), where the handler finds what it made before (E22, E52) | what the handler says again, under the same [`NewId`]; its secret is kept here no more than elsewhere |
+//! | another one that holds a secret (an account's keys, a signing key) | 409: it was done, and its secret is kept nowhere |
+//! | one of more than 64 KiB, or 1 MiB on the ECG surface, whose answers show payloads | 409: it was done |
 //!
 //! A crash between doing and keeping the answer lets a repeat after the lease be done a second time. What makes something
 //! takes its id from [`NewId`], which is the same then: so it makes no second one.
@@ -27,17 +28,18 @@ use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, Method, StatusCode};
 use slipstream_core::idempotency::{Claim, Claimed, Fingerprint, Kept, Key, Keys, NotAKey, Scope};
-use slipstream_core::limits::MANAGEMENT_BODY_BYTES_MAX;
+use slipstream_core::limits::{BODY_BYTES_MAX, MANAGEMENT_BODY_BYTES_MAX};
 use slipstream_core::problem::{Problem, ProblemKind};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use self::answer::{kept, replayed};
+use self::answer::{kept, mark_as_replayed, replayed};
 pub use self::new_id::NewId;
-use crate::access::{Access, Answering, Around, Entry, Next};
+use crate::access::{Access, Answering, Around, Entry, Next, sub};
 use crate::auth::Granted;
 use crate::clock;
 use crate::config::HttpConfig;
+use crate::ecg;
 use crate::http::{ToTheEnd, read_body};
 use crate::problem::{ApiError, Renderer};
 use crate::trace::{self, RequestTrace};
@@ -51,6 +53,13 @@ pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 const KEPT_FOR: Duration = Duration::from_hours(24);
 /// From when on whoever does the first request is taken for dead. Far longer than any handler's timeouts together.
 const LEASE: Duration = Duration::from_mins(1);
+/// Bytes of the longest body of an answer that is kept.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// The same of the ECG surface: a payload, what led to it and what was answered may have 256 KiB each.
+const ECG_ANSWER_BYTES_MAX: u64 = 1024 * 1024;
+/// Routes whose answers hold a secret, and whose handlers recognise by [`NewId`] what they made before and show it again.
+const SHOWS_AGAIN: [&str; 2] = [sub!(""), sub!("/{subscriptionId}/webhook-secret-histories")];
+
 /// How long the database may take (THREATS 8).
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -71,17 +80,25 @@ impl<K: Keys + std::fmt::Debug> Idempotency<K> {
         Self { keys, renderer, body_timeout: config.body_timeout, to_the_end: to_the_end.clone() }
     }
 
-    async fn with_key(self: Arc<Self>, key: Key, request: Request, next: Next) -> Result<Response, ApiError> {
+    async fn with_key(
+        self: Arc<Self>,
+        entry: &'static Entry,
+        key: Key,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, ApiError> {
         let (parts, body) = request.into_parts();
         let granted: &Granted = parts.extensions.get().ok_or_else(|| {
             ApiError::internal(anyhow::anyhow!("nobody is known to do {} {}", parts.method, parts.uri.path()))
         })?;
         let scope = Scope::new(&granted.principal.actor().to_string(), parts.method.as_str(), parts.uri.path(), &key);
-        let body = read_body(&parts, body, MANAGEMENT_BODY_BYTES_MAX, self.body_timeout).await?;
+        // Posts hold payloads.
+        let limit = if ecg::is_here(parts.uri.path()) { BODY_BYTES_MAX } else { MANAGEMENT_BODY_BYTES_MAX };
+        let body = read_body(&parts, body, limit, self.body_timeout).await?;
         let now = clock::now();
         let claim = Claim {
             scope,
-            fingerprint: Fingerprint::of(&body),
+            fingerprint: Fingerprint::of(parts.uri.query(), &body),
             token: clock::new_uuid(),
             now,
             lease_until: now.after(LEASE),
@@ -90,21 +107,35 @@ impl<K: Keys + std::fmt::Debug> Idempotency<K> {
         let request = Request::from_parts(parts, Body::from(body));
         let to_the_end = self.to_the_end.clone();
         let work =
-            |request| async move { self.once(claim, request, next).await.unwrap_or_else(ApiError::into_response) };
+            |request| async move { self.once(entry, claim, request, next).await.unwrap_or_else(ApiError::into_response) };
         Ok(to_the_end.answer(request, work).await)
     }
 
-    async fn once(&self, claim: Claim, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    async fn once(
+        &self,
+        entry: &Entry,
+        claim: Claim,
+        mut request: Request,
+        next: Next,
+    ) -> Result<Response, ApiError> {
         match within(self.keys.claim(&claim)).await.map_err(|error| ApiError::unavailable(NO_KEYS, error))? {
             Claimed::First(id) => {
                 request.extensions_mut().insert(NewId::of_key(id));
                 Ok(self.first(&claim, request, next).await)
             }
-            Claimed::Finished(Kept::Answer(answer)) => Ok(replayed(answer)),
-            Claimed::Finished(Kept::Status(status)) => Err(not_kept(status).into()),
+            Claimed::Finished(Kept::Answer(answer), _) => Ok(replayed(answer)),
+            Claimed::Finished(Kept::Status(_), Some(id)) if SHOWS_AGAIN.contains(&entry.path) => {
+                request.extensions_mut().insert(NewId::of_key(id));
+                let mut response = next(request).await;
+                if response.status().is_success() {
+                    mark_as_replayed(&mut response);
+                }
+                Ok(response)
+            }
+            Claimed::Finished(Kept::Status(status), _) => Err(not_kept(status).into()),
             Claimed::Running => Err(in_progress().into()),
             Claimed::Reused => {
-                let detail = "this Idempotency-Key came with another body before";
+                let detail = "this Idempotency-Key came with another query or body before";
                 Err(Problem::new(ProblemKind::IdempotencyKeyReused, detail).into())
             }
         }
@@ -113,10 +144,17 @@ impl<K: Keys + std::fmt::Debug> Idempotency<K> {
     async fn first(&self, claim: &Claim, request: Request, next: Next) -> Response {
         let trace = request.extensions().get::<RequestTrace>().map(|trace| trace.0);
         let trace = trace.unwrap_or_else(|| trace::of_request(request.headers()));
+        let is_of_ecg = ecg::is_here(request.uri().path());
         let response = next(request).await;
         let (response, settled) = if is_final(response.status()) {
             // As it goes out: of a refusal, that is the document.
-            let (response, kept) = kept(self.renderer.finish(response, trace).await).await;
+            let finished = if is_of_ecg {
+                ecg::finish(response, trace).await
+            } else {
+                self.renderer.finish(response, trace).await
+            };
+            let max = if is_of_ecg { ECG_ANSWER_BYTES_MAX } else { ANSWER_BYTES_MAX };
+            let (response, kept) = kept(finished, max).await;
             (response, within(self.keys.finish(claim, &kept)).await)
         } else {
             (response, within(self.keys.release(claim)).await)
@@ -134,11 +172,12 @@ impl<K: Keys + std::fmt::Debug> Around for Idempotency<K> {
         takes_key(entry)
     }
 
-    fn answer(self: Arc<Self>, _: &'static Entry, request: Request, next: Next) -> Answering {
+    fn answer(self: Arc<Self>, entry: &'static Entry, request: Request, next: Next) -> Answering {
         match key(request.headers()) {
             Ok(None) => next(request),
             Ok(Some(key)) => {
-                Box::pin(async move { self.with_key(key, request, next).await.unwrap_or_else(ApiError::into_response) })
+                let with_key = self.with_key(entry, key, request, next);
+                Box::pin(async move { with_key.await.unwrap_or_else(ApiError::into_response) })
             }
             Err(problem) => Box::pin(std::future::ready(ApiError::from(problem).into_response())),
         }

@@ -48,7 +48,14 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
 /// 400 with the JSON Pointer of the member that is wrong and the rule it breaks, or, if the body is not JSON, with the
 /// line and the column.
 pub fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
-    let value = parse(body)?;
+    read_value(parse(body)?)
+}
+
+/// As [`read`], of a value that is there already: what a patch has left.
+///
+/// # Errors
+/// 400 with the JSON Pointer of the member that is wrong and the rule it breaks.
+pub fn read_value<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(object::ObjectsOnly(value)).map_err(|error| {
         let mut pointer = String::from("#");
         for segment in error.path() {
@@ -87,7 +94,9 @@ fn explain(error: &str, pointer: &mut String) -> String {
             "a map" => "must be an object".to_owned(),
             "a sequence" => "must be an array".to_owned(),
             "u32" => format!("must be a whole number from 0 to {}", u32::MAX),
-            expected if expected.starts_with("struct ") => "must be an object".to_owned(),
+            expected if ["struct ", "internally tagged enum "].iter().any(|start| expected.starts_with(start)) => {
+                "must be an object".to_owned()
+            }
             expected => format!("must be {expected}"),
         };
     }

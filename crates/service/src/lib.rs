@@ -21,6 +21,7 @@
 //! | how a repeated request is done once | [`idempotency`] |
 //! | where secrets are sealed and opened | [`vault`] |
 //! | how the query of a list is read | [`list`] |
+//! | what handlers of the ECG surface have in common | [`ecg`] |
 //! | what other services configured | [`directory`] |
 //! | how it is described to others | [`openapi`] |
 //! | what is logged, traced and counted | [`telemetry`], [`metrics`], [`names`] |
@@ -33,6 +34,7 @@ pub mod bus_check;
 pub mod clock;
 pub mod config;
 pub mod directory;
+pub mod ecg;
 pub mod health;
 pub mod http;
 pub mod idempotency;

@@ -3,7 +3,8 @@
 //! Handlers return [`Problem`]s, from `core` or made on the spot, as [`ApiError`]. The accept loop, which knows the
 //! request's trace and the configured base of the types, writes the document: [`ApiError::into_response`] only attaches
 //! the error to an empty answer. Plain refusals of axum itself (no such route, wrong method, a query that does not
-//! parse, a panic) become documents in the same place, so that no other shape ever leaves us.
+//! parse, a panic) become documents in the same place, so that no other shape ever leaves us. On the paths of the ECG
+//! surface, that shape is another one, which [`crate::ecg`] writes.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use slipstream_core::problem::{Problem, ProblemKind};
 mod log;
 mod render;
 
-pub(crate) use render::{Document, Renderer};
+pub(crate) use render::{Document, Refused, Renderer};
 
 /// The media type of a problem document.
 pub const CONTENT_TYPE: &str = "application/problem+json";

@@ -17,7 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rand::TryRng as _;
 use rand::rngs::SysRng;
-use slipstream_core::config::{Subscription, WrappedKey};
+use slipstream_core::config::{EcgSubscription, Subscription, WrappedKey};
 use slipstream_core::sealing::{
     BadMasterKey, DataKey, KEY_BYTES, KeyId, MasterKey, Nonce, OpenError, Place, Sealed, SecretText, Tenant,
 };
@@ -226,6 +226,23 @@ impl Vault {
     /// # Errors
     /// As [`Vault::unseal`].
     pub fn opened(&self, subscription: Subscription) -> Result<Subscription, VaultError> {
+        subscription.with_secrets(|secret, place| self.unseal(secret, place))
+    }
+
+    /// The ECG subscription with all its secrets sealed.
+    ///
+    /// # Errors
+    /// As [`Vault::seal`].
+    pub fn sealed_ecg(&self, subscription: EcgSubscription) -> Result<EcgSubscription, VaultError> {
+        let tenant = subscription.tenant();
+        subscription.with_secrets(|secret, place| self.seal(&tenant, secret, place))
+    }
+
+    /// The ECG subscription with all its secrets opened.
+    ///
+    /// # Errors
+    /// As [`Vault::unseal`].
+    pub fn opened_ecg(&self, subscription: EcgSubscription) -> Result<EcgSubscription, VaultError> {
         subscription.with_secrets(|secret, place| self.unseal(secret, place))
     }
 

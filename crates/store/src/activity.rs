@@ -28,13 +28,13 @@
 //! [`DeliveryRecord::supersedes`].
 
 mod batch;
-mod code;
-mod counting;
+pub(crate) mod code;
+pub(crate) mod counting;
 mod health;
 mod quarantine;
-mod query;
+pub(crate) mod query;
 mod reconcile;
-mod record;
+pub(crate) mod record;
 mod removal;
 pub mod replay;
 mod retention;
@@ -42,7 +42,7 @@ mod row;
 mod scheduled;
 mod seen;
 mod statistics;
-mod upsert;
+pub(crate) mod upsert;
 
 pub use self::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Removal};
 pub use self::health::{Failing, is_failing};

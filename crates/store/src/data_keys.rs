@@ -1,6 +1,6 @@
 //! The tenants' data keys, each wrapped by the master key (THREATS 5). Without that key they are of no use to anybody.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockType, OnConflict};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, IntoActiveModel as _};
 use sea_orm::{QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use slipstream_core::config::WrappedKey;
@@ -30,6 +30,16 @@ pub async fn all(connection: &impl ConnectionTrait) -> Result<Vec<WrappedKey>, S
 pub async fn lock_all(transaction: &DatabaseTransaction) -> Result<Vec<WrappedKey>, StoreError> {
     let rows = Entity::find().order_by_asc(Column::Id).lock_exclusive().all(transaction).await?;
     rows.into_iter().map(WrappedKey::try_from).collect()
+}
+
+/// Waits until nobody else has locked the key of `tenant` so, and keeps it locked until this transaction ends: for who
+/// counts what a tenant has that has no row of its own. A key that is not there is not locked.
+///
+/// On SQLite the transaction itself is the lock ([`crate::Store::begin`]).
+pub async fn lock(transaction: &DatabaseTransaction, tenant: &Tenant) -> Result<(), StoreError> {
+    let key = Entity::find().filter(Column::Tenant.eq(tenant.to_string()));
+    key.lock(LockType::NoKeyUpdate).one(transaction).await?;
+    Ok(())
 }
 
 /// Keeps `wanted`, unless its tenant has a key by then; says which key the tenant has.

@@ -2,10 +2,18 @@
 
 pub(crate) mod account;
 pub(crate) mod data_key;
+pub(crate) mod ecg_category;
+pub(crate) mod ecg_event;
+pub(crate) mod ecg_sample;
+pub(crate) mod ecg_secret;
+pub(crate) mod ecg_seed;
+pub(crate) mod ecg_subscription;
+pub(crate) mod ecg_subscription_event;
 pub(crate) mod handshake;
 pub(crate) mod organisation;
 pub(crate) mod outbox;
 pub(crate) mod outbox_audited;
+pub(crate) mod outbox_post;
 pub(crate) mod site;
 pub(crate) mod subscription;
 pub(crate) mod unanswered;

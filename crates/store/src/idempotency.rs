@@ -34,6 +34,7 @@ struct ClaimedRow {
 #[derive(FromQueryResult)]
 struct KeyRow {
     fingerprint: Vec<u8>,
+    made_id: Option<Uuid>,
     status: Option<i16>,
     headers: Option<String>,
     body: Option<Vec<u8>>,
@@ -58,7 +59,7 @@ impl Keys for Store {
         if let Some(row) = claimed.first() {
             return Ok(Claimed::First(row.made_id));
         }
-        let sql = "SELECT fingerprint, status, headers, body FROM idempotency_keys WHERE scope = $1";
+        let sql = "SELECT fingerprint, made_id, status, headers, body FROM idempotency_keys WHERE scope = $1";
         let statement = Statement::from_sql_and_values(backend, sql, [text(claim.scope.as_str())]);
         // Gone: forgotten between the two statements. Whoever comes again finds it free.
         let Some(row) = KeyRow::find_by_statement(statement).one(self.connection()).await? else {
@@ -70,14 +71,15 @@ impl Keys for Store {
         let place = Row { table: "idempotency_keys", key: claim.scope.as_str() };
         let Some(status) = row.status else { return Ok(Claimed::Running) };
         let status = u16::try_from(status).map_err(|error| place.corrupt("status", error))?;
-        Ok(Claimed::Finished(match row.headers {
+        let kept = match row.headers {
             None => Kept::Status(status),
             Some(headers) => Kept::Answer(Answer {
                 status,
                 headers: place.json("headers", &headers)?,
                 body: row.body.unwrap_or_default(),
             }),
-        }))
+        };
+        Ok(Claimed::Finished(kept, row.made_id))
     }
 
     async fn finish(&self, claim: &Claim, kept: &Kept) -> Result<(), StoreError> {

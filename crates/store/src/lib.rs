@@ -12,6 +12,7 @@
 //! | the keys that their secrets are sealed under | [`data_keys`] |
 //! | any of these by its key in the `config` bucket | [`records`] |
 //! | events, deliveries, attempts | [`activity`] |
+//! | what is configured and posted through the ECG surface | [`ecg`] |
 //! | who did what | [`audit`] |
 //! | keys of requests that may be sent again | [`Store`] as [`Keys`](slipstream_core::idempotency::Keys) |
 //!
@@ -22,6 +23,7 @@ pub mod accounts;
 pub mod activity;
 pub mod audit;
 pub mod data_keys;
+pub mod ecg;
 mod entity;
 mod error;
 pub mod handshakes;

@@ -14,6 +14,9 @@ mod m0009_counting;
 mod m0010_deleted_accounts;
 mod m0011_waiting_by_type;
 mod m0012_made_ids;
+mod m0013_ecg_events;
+mod m0014_ecg_subscriptions;
+mod m0015_ecg_activities;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -35,6 +38,9 @@ impl MigratorTrait for Migrator {
             Box::new(m0010_deleted_accounts::Migration),
             Box::new(m0011_waiting_by_type::Migration),
             Box::new(m0012_made_ids::Migration),
+            Box::new(m0013_ecg_events::Migration),
+            Box::new(m0014_ecg_subscriptions::Migration),
+            Box::new(m0015_ecg_activities::Migration),
         ]
     }
 }

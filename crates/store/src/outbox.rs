@@ -5,6 +5,7 @@
 //! be is bounded by how many changes are made while the bus refuses events.
 
 pub mod audited;
+pub mod posts;
 
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, IntoActiveModel as _};

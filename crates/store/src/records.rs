@@ -4,9 +4,9 @@ use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait, QueryFilter as _};
 use slipstream_core::config::Record;
 
-use crate::entity::{account, data_key, organisation, site, subscription};
+use crate::entity::{account, data_key, ecg_category, ecg_event, ecg_subscription, organisation, site, subscription};
 use crate::error::StoreError;
-use crate::{accounts, data_keys, organisations, sites, subscriptions};
+use crate::{accounts, data_keys, ecg, organisations, sites, subscriptions};
 
 /// Every record, data keys before what is sealed under them.
 pub async fn all(connection: &impl ConnectionTrait) -> Result<Vec<Record>, StoreError> {
@@ -15,6 +15,10 @@ pub async fn all(connection: &impl ConnectionTrait) -> Result<Vec<Record>, Store
     records.extend(sites::all(connection).await?.into_iter().map(Record::Site));
     records.extend(accounts::all(connection).await?.into_iter().map(Record::Account));
     records.extend(subscriptions::all(connection).await?.into_iter().map(|it| Record::Subscription(Box::new(it))));
+    records.extend(ecg::categories::all(connection).await?.into_iter().map(Record::EcgCategory));
+    records.extend(ecg::events::all(connection).await?.into_iter().map(Record::EcgEvent));
+    let subscribed = ecg::subscriptions::all(connection).await?;
+    records.extend(subscribed.into_iter().map(|it| Record::EcgSubscription(Box::new(it))));
     Ok(records)
 }
 
@@ -40,6 +44,20 @@ pub async fn get(connection: &impl ConnectionTrait, key: &str) -> Result<Option<
         },
         "data_key" => match name.parse() {
             Ok(id) => data_keys::get(connection, id).await?.map(Record::DataKey),
+            Err(_) => None,
+        },
+        "ecg_category" => match name.parse() {
+            Ok(id) => ecg::categories::get_any(connection, id).await?.map(Record::EcgCategory),
+            Err(_) => None,
+        },
+        "ecg_event" => match name.parse() {
+            Ok(id) => ecg::events::get_any(connection, id).await?.map(Record::EcgEvent),
+            Err(_) => None,
+        },
+        "ecg_subscription" => match name.parse() {
+            Ok(id) => {
+                ecg::subscriptions::get_any(connection, id).await?.map(|it| Record::EcgSubscription(Box::new(it)))
+            }
             Err(_) => None,
         },
         _ => None,
@@ -80,6 +98,18 @@ pub async fn lift(connection: &impl ConnectionTrait, record: &Record, revision: 
         }
         Record::Subscription(it) => {
             use subscription::{Column, Entity};
+            lift::<Entity>(connection, (Column::Id, it.id.to_string()), Column::Revision, revision).await
+        }
+        Record::EcgCategory(it) => {
+            use ecg_category::{Column, Entity};
+            lift::<Entity>(connection, (Column::Id, it.id.to_string()), Column::Revision, revision).await
+        }
+        Record::EcgEvent(it) => {
+            use ecg_event::{Column, Entity};
+            lift::<Entity>(connection, (Column::Id, it.id.to_string()), Column::Revision, revision).await
+        }
+        Record::EcgSubscription(it) => {
+            use ecg_subscription::{Column, Entity};
             lift::<Entity>(connection, (Column::Id, it.id.to_string()), Column::Revision, revision).await
         }
         // Has no row; see `slipstream_core::config::OpenDentalKey`.

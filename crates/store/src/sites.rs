@@ -5,6 +5,7 @@ use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, EntityTrait as _, QuerySelect as _};
 use slipstream_core::config::{Product, Site};
 use slipstream_core::slug::Slug;
+use uuid::Uuid;
 
 use crate::entity::site::{ActiveModel, Column, Entity};
 use crate::error::StoreError;
@@ -22,6 +23,8 @@ pub struct SiteDetails {
     pub product: Product,
     /// The practice's id in its own software.
     pub pms_specific_id: Option<String>,
+    /// The ECG organization that gets posts of its public events (SPEC 6.8, "Bridge").
+    pub ecg_organization: Option<Uuid>,
 }
 
 /// The site called `slug`, if there is one.
@@ -55,6 +58,7 @@ pub async fn put(connection: &impl ConnectionTrait, slug: &Slug, details: &SiteD
             Column::BillingOrganisation,
             Column::Product,
             Column::PmsSpecificId,
+            Column::EcgOrganization,
         ])
         .value(Column::Revision, Expr::col((Entity, Column::Revision)).add(1))
         .to_owned();
@@ -65,6 +69,7 @@ pub async fn put(connection: &impl ConnectionTrait, slug: &Slug, details: &SiteD
         billing_organisation: Set(details.billing_organisation.to_string()),
         product: Set(details.product.as_str().to_owned()),
         pms_specific_id: Set(details.pms_specific_id.clone()),
+        ecg_organization: Set(details.ecg_organization.map(|id| id.to_string())),
         revision: Set(1),
     };
     Entity::insert(row).on_conflict(replace).exec_with_returning(connection).await?.try_into()

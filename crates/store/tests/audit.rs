@@ -1,32 +1,17 @@
 //! One suite of statements about the audit, run over SQLite and over PostgreSQL.
 
+#[path = "support/backends.rs"]
+mod backends;
+
 use slipstream_core::contract::{Action, AuditOutcome, Audited, TargetKind};
 use slipstream_core::ids::AuditId;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::activity::{Batch, record};
 use slipstream_store::audit::{self, Chain, Filter, Link, Verification};
-use slipstream_store::{ConnectionTrait as _, DatabaseConfig, Store};
+use slipstream_store::{ConnectionTrait as _, Store};
 use uuid::Uuid;
 
-/// Runs each statement on a migrated database of its own, once per backend.
-macro_rules! on_both_backends {
-    ($($statement:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $statement() {
-                let (_directory, url) = slipstream_test_support::sqlite::database();
-                super::$statement(crate::open(url).await).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $statement() {
-                let url = slipstream_test_support::postgres::database().await;
-                super::$statement(crate::open(url).await).await;
-            })*
-        }
-    };
-}
+use self::backends::on_both_backends;
 
 on_both_backends!(
     records_are_found_newest_first_by_everything_that_is_asked_for,
@@ -38,12 +23,6 @@ on_both_backends!(
     a_long_chain_is_gone_through_in_steps,
     what_was_noted_elsewhere_must_still_stand,
 );
-
-async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
-    store.migrate().await.unwrap();
-    store
-}
 
 /// 2026-03-02: not old for as long as these tests live.
 const NOW: i64 = 1_772_443_800_000;

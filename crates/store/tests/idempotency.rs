@@ -1,31 +1,16 @@
 //! One suite of statements about the keys of requests that may be sent again, run over SQLite and over PostgreSQL.
 
+#[path = "support/backends.rs"]
+mod backends;
+
 use std::time::Duration;
 
 use slipstream_core::idempotency::{Answer, Claim, Claimed, Fingerprint, Kept, Keys as _, Scope};
 use slipstream_core::timestamp::Timestamp;
-use slipstream_store::{DatabaseConfig, Store};
+use slipstream_store::Store;
 use uuid::Uuid;
 
-/// Runs each statement on a migrated database of its own, once per backend.
-macro_rules! on_both_backends {
-    ($($statement:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $statement() {
-                let (_directory, url) = slipstream_test_support::sqlite::database();
-                super::$statement(crate::open(url).await).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $statement() {
-                let url = slipstream_test_support::postgres::database().await;
-                super::$statement(crate::open(url).await).await;
-            })*
-        }
-    };
-}
+use self::backends::on_both_backends;
 
 on_both_backends!(
     of_many_at_once_one_is_the_first,
@@ -37,12 +22,6 @@ on_both_backends!(
     old_keys_are_forgotten_a_little_at_a_time,
 );
 
-async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
-    store.migrate().await.unwrap();
-    store
-}
-
 const LEASE: Duration = Duration::from_mins(1);
 const KEPT_FOR: Duration = Duration::from_hours(24);
 
@@ -51,7 +30,7 @@ fn claim(key: &str, body: &str, token: u128, seconds: u64) -> Claim {
     let now = Timestamp::from_millis(1_772_443_800_000).after(Duration::from_secs(seconds));
     Claim {
         scope: Scope::new("operator", "POST", "/a", &format!("\"{key}\"").parse().unwrap()),
-        fingerprint: Fingerprint::of(body.as_bytes()),
+        fingerprint: Fingerprint::of(None, body.as_bytes()),
         token: Uuid::from_u128(token),
         now,
         lease_until: now.after(LEASE),
@@ -62,6 +41,11 @@ fn claim(key: &str, body: &str, token: u128, seconds: u64) -> Claim {
 /// The first claim, which makes things under the token of the request's very first one.
 fn made(token: u128) -> Claimed {
     Claimed::First(Uuid::from_u128(token))
+}
+
+/// A repeat of a request that made something under `token`.
+fn finished(kept: Kept, token: u128) -> Claimed {
+    Claimed::Finished(kept, Some(Uuid::from_u128(token)))
 }
 
 fn kept() -> Kept {
@@ -88,16 +72,16 @@ async fn a_finished_one_is_told_as_it_was_kept(store: Store) {
     let first = claim("k", "b", 1, 0);
     assert_eq!(store.claim(&first).await.unwrap(), made(1));
     store.finish(&first, &kept()).await.unwrap();
-    assert_eq!(store.claim(&claim("k", "b", 2, 90)).await.unwrap(), Claimed::Finished(kept()));
+    assert_eq!(store.claim(&claim("k", "b", 2, 90)).await.unwrap(), finished(kept(), 1));
     assert_eq!(store.claim(&claim("k", "c", 2, 90)).await.unwrap(), Claimed::Reused);
     // What is finished is not given back.
     store.release(&first).await.unwrap();
-    assert_eq!(store.claim(&claim("k", "b", 3, 91)).await.unwrap(), Claimed::Finished(kept()));
+    assert_eq!(store.claim(&claim("k", "b", 3, 91)).await.unwrap(), finished(kept(), 1));
 
     let secret = claim("s", "b", 4, 0);
     assert_eq!(store.claim(&secret).await.unwrap(), made(4));
     store.finish(&secret, &Kept::Status(201)).await.unwrap();
-    assert_eq!(store.claim(&claim("s", "b", 5, 1)).await.unwrap(), Claimed::Finished(Kept::Status(201)));
+    assert_eq!(store.claim(&claim("s", "b", 5, 1)).await.unwrap(), finished(Kept::Status(201), 4));
 }
 
 async fn one_that_is_given_back_is_free(store: Store) {
@@ -135,7 +119,7 @@ async fn a_dead_processs_claim_is_free_after_its_lease_and_its_result_is_not_tak
     store.release(&dead).await.unwrap();
     assert_eq!(store.claim(&claim("k", "b", 3, 61)).await.unwrap(), Claimed::Running);
     store.finish(&next, &kept()).await.unwrap();
-    assert_eq!(store.claim(&claim("k", "b", 3, 62)).await.unwrap(), Claimed::Finished(kept()));
+    assert_eq!(store.claim(&claim("k", "b", 3, 62)).await.unwrap(), finished(kept(), 1));
 }
 
 async fn a_key_is_free_after_its_time(store: Store) {

@@ -2,6 +2,8 @@
 
 #[path = "registry/asking.rs"]
 mod asking;
+#[path = "support/backends.rs"]
+mod backends;
 #[path = "registry/endpoints.rs"]
 mod endpoints;
 #[path = "registry/kept.rs"]
@@ -24,26 +26,7 @@ use slipstream_store::{
 use slipstream_test_support::secrets;
 use uuid::Uuid;
 
-/// Runs each statement on a migrated database of its own, once per backend.
-macro_rules! on_both_backends {
-    ($($statement:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $statement() {
-                let (_directory, url) = slipstream_test_support::sqlite::database();
-                super::$statement(crate::open(url).await).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $statement() {
-                let url = slipstream_test_support::postgres::database().await;
-                super::$statement(crate::open(url).await).await;
-            })*
-        }
-    };
-}
-pub(crate) use on_both_backends;
+pub(crate) use self::backends::on_both_backends;
 
 on_both_backends!(
     migrating_twice_or_at_once_is_harmless,
@@ -86,12 +69,6 @@ fn in_state(state: StateFilter) -> Filter {
     Filter { state: Some(state), ..Filter::default() }
 }
 
-async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
-    store.migrate().await.unwrap();
-    store
-}
-
 fn slug(text: &str) -> Slug {
     text.parse().unwrap()
 }
@@ -103,6 +80,7 @@ fn details() -> SiteDetails {
         billing_organisation: slug("o4fKq2"),
         product: Product::Dentally,
         pms_specific_id: Some("17".into()),
+        ecg_organization: Some(Uuid::from_u128(17)),
     }
 }
 
@@ -178,10 +156,12 @@ async fn every_change_of_an_organisation_or_site_raises_its_revision(store: Stor
     assert_eq!((changed.revision, changed.name.as_str()), (2, "Smiles & Co"));
     assert_eq!(organisations::get(connection, &slug("o4fKq2")).await.unwrap(), Some(changed));
 
-    assert_eq!(sites::put(connection, &slug("s8n6EzC"), &details()).await.unwrap().revision, 1);
-    let moved = SiteDetails { product: Product::Exact, pms_specific_id: None, ..details() };
+    let made = sites::put(connection, &slug("s8n6EzC"), &details()).await.unwrap();
+    assert_eq!((made.revision, made.ecg_organization), (1, details().ecg_organization));
+    let moved = SiteDetails { product: Product::Exact, pms_specific_id: None, ecg_organization: None, ..details() };
     let changed = sites::put(connection, &slug("s8n6EzC"), &moved).await.unwrap();
     assert_eq!((changed.revision, changed.product, changed.pms_specific_id.as_deref()), (2, Product::Exact, None));
+    assert_eq!(changed.ecg_organization, None);
     assert_eq!(sites::get(connection, &slug("s8n6EzC")).await.unwrap(), Some(changed));
     assert_eq!(sites::get(connection, &slug("sUkLWZg")).await.unwrap(), None);
 }

@@ -1,5 +1,8 @@
 //! One suite of statements about replay jobs, run over SQLite and over PostgreSQL.
 
+#[path = "support/backends.rs"]
+mod backends;
+
 use std::time::Duration;
 
 use slipstream_core::config::Surface;
@@ -8,32 +11,14 @@ use slipstream_core::ids::{DeliveryId, EventKey, ReplayId, SubscriptionId};
 use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_store::Store;
 use slipstream_store::activity::replay::{
     self, Claim, JobState, NewJob, ReplayJob, Step, count, event_of, originals, replays_to,
 };
 use slipstream_store::activity::{Batch, DeliveryRecord, EventRecord, Filter, record};
-use slipstream_store::{DatabaseConfig, Store};
 use uuid::Uuid;
 
-/// Runs each statement on a migrated database of its own, once per backend.
-macro_rules! on_both_backends {
-    ($($statement:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $statement() {
-                let (_directory, url) = slipstream_test_support::sqlite::database();
-                super::$statement(super::open(url).await).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $statement() {
-                let url = slipstream_test_support::postgres::database().await;
-                super::$statement(super::open(url).await).await;
-            })*
-        }
-    };
-}
+use self::backends::on_both_backends;
 
 on_both_backends!(
     a_job_is_read_back_unchanged,
@@ -51,12 +36,6 @@ on_both_backends!(
 
 const NOW: i64 = 1_772_443_800_000;
 const LEASE: Duration = Duration::from_secs(10);
-
-async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
-    store.migrate().await.unwrap();
-    store
-}
 
 fn at(offset: i64) -> Timestamp {
     Timestamp::from_millis(NOW + offset)

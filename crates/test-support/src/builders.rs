@@ -12,6 +12,7 @@ use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::slug::Slug;
 use uuid::Uuid;
 
+pub mod ecg;
 mod event;
 
 pub use event::{EventBuilder, batch, event};
@@ -49,6 +50,7 @@ pub fn site(slug_text: &str) -> Site {
         billing_organisation: slug(ORGANISATION),
         product: Product::Testing,
         pms_specific_id: None,
+        ecg_organization: None,
         revision: 1,
     }
 }

@@ -54,6 +54,11 @@ impl Program {
         Self { name, path: path.to_owned(), arguments: Vec::new(), variables: Vec::new(), log }
     }
 
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, argument: impl Into<String>) -> Self {
@@ -122,6 +127,15 @@ impl Process {
     /// If the program still runs after `limit`.
     pub async fn terminate(&mut self, limit: Duration) -> ExitStatus {
         self.child.signal(Signal::Terminate);
+        self.child.wait_for_end(limit).await
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    ///
+    /// If it still runs after `limit`.
+    pub async fn wait_for_end(&mut self, limit: Duration) -> ExitStatus {
         self.child.wait_for_end(limit).await
     }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
-use slipstream_core::config::{Record, Subscription, WrappedKey};
+use slipstream_core::config::{EcgSubscription, Record, Subscription, WrappedKey};
 use slipstream_core::sealing::{DataKey, KEY_BYTES, KeyId, MasterKey, Nonce, OpenError, Place, SecretText, Tenant};
 use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
@@ -89,6 +89,20 @@ pub fn records(subscription: &Subscription) -> [Record; 2] {
         subscription.clone().with_secrets(|secret, place| Ok::<_, OpenError>(secret.seal(&key, place, nonce())));
     let sealed = sealed.expect("sealing cannot fail");
     [Record::DataKey(wrapped_key(&tenant)), Record::Subscription(Box::new(sealed))]
+}
+
+/// The same of an ECG subscription.
+///
+/// # Panics
+///
+/// Never: sealing cannot fail.
+pub fn ecg_records(subscription: &EcgSubscription) -> [Record; 2] {
+    let tenant = subscription.tenant();
+    let key = data_key(&tenant);
+    let sealed =
+        subscription.clone().with_secrets(|secret, place| Ok::<_, OpenError>(secret.seal(&key, place, nonce())));
+    let sealed = sealed.expect("sealing cannot fail");
+    [Record::DataKey(wrapped_key(&tenant)), Record::EcgSubscription(Box::new(sealed))]
 }
 
 /// The subscription with its secrets opened, by whichever of `keys` each is sealed under.

@@ -102,6 +102,8 @@ pub struct WebhookRequest<'a> {
     pub signature: Option<String>,
     /// The subscription's own headers.
     pub headers: &'a PreparedHeaders,
+    /// What its surface says beside the body; ours, so a header of the subscription does not replace it.
+    pub surface_headers: &'a [(HeaderName, HeaderValue)],
     /// `WebHook-Request-Origin`: our DNS name, once the receiver has given its consent ([`Client::ask_consent`]).
     pub request_origin: Option<&'a HeaderValue>,
     /// The attempt's position in its trace.
@@ -144,7 +146,7 @@ impl Client {
             target: request.target,
             method: Method::POST,
             body: request.body.clone(),
-            fields_len: OWN_FIELDS + request.headers.iter().len(),
+            fields_len: OWN_FIELDS + request.headers.iter().len() + request.surface_headers.len(),
             fields: |headers: &mut HeaderMap| fields(headers, &request, &made),
         };
         self.inner.exchange(outgoing, |_| ()).await
@@ -174,6 +176,9 @@ impl Made {
 fn fields(headers: &mut HeaderMap, request: &WebhookRequest<'_>, made: &Made) {
     // Before ours, so that whatever slipped through its checks could not replace one of them. Only `User-Agent` may.
     for (name, value) in request.headers.iter() {
+        headers.insert(name.clone(), value.clone());
+    }
+    for (name, value) in request.surface_headers {
         headers.insert(name.clone(), value.clone());
     }
     headers.insert(CONTENT_TYPE, request.content_type.clone());

@@ -29,6 +29,8 @@ pub struct AddressPolicy {
     pub allow_ports: Vec<u16>,
     /// Whether `http` is permitted for every target. Not for production.
     pub allow_http: bool,
+    /// Whether ECG subscriptions for development may have no more than others (THREATS 3). For production.
+    pub refuse_development: bool,
 }
 
 /// Ports of services that take harm from, or answer to, an HTTP request (THREATS 3, check 5).
@@ -47,6 +49,15 @@ impl AddressPolicy {
     pub fn with_loopback() -> Self {
         let allow = [LOOPBACK_V4, LOOPBACK_V6].map(|net| Allow { net, port: None }).to_vec();
         Self { allow, ..Self::default() }
+    }
+
+    /// The policy for an ECG subscription (SPEC 6.5): one for development may have `http` and what the allow list names, all
+    /// others neither. What operators refuse is refused either way.
+    #[must_use]
+    pub fn for_ecg(&self, is_development: bool) -> Self {
+        let is_lenient = is_development && !self.refuse_development;
+        let allow = if is_lenient { self.allow.clone() } else { Vec::new() };
+        Self { allow, allow_http: is_lenient, ..self.clone() }
     }
 
     /// Judges one address, after unwrapping an IPv4 address embedded in it.
@@ -186,6 +197,7 @@ impl fmt::Debug for Allow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::Target;
 
     fn policy(allow: &[&str], refuse: &[&str]) -> AddressPolicy {
         AddressPolicy {
@@ -238,6 +250,34 @@ mod tests {
     }
 
     #[test]
+    fn only_an_ecg_subscription_for_development_may_have_http_and_what_the_allow_list_names() {
+        let operators = policy(&["10.20.0.0/16:8443", "127.0.0.0/8:*"], &["192.0.2.0/24", "8.8.4.4/32"]);
+        let judge = |url: &str| [true, false].map(|it| Target::parse(url, &operators.for_ecg(it)).is_ok());
+        for (url, expected) in [
+            ("https://receiver.example/", [true, true]),
+            ("http://receiver.example/", [true, false]),
+            ("http://8.8.8.8/", [true, false]),
+            ("https://10.20.0.1:8443/", [true, false]),
+            ("http://10.20.0.1:8443/", [true, false]),
+            ("http://127.0.0.1:9000/", [true, false]),
+            ("http://localhost:9000/", [true, false]),
+            ("https://10.21.0.1:8443/", [false, false]),
+            ("https://8.8.4.4/", [false, false]),
+            ("http://receiver.example:22/", [false, false]),
+            ("ftp://receiver.example/", [false, false]),
+        ] {
+            assert_eq!(judge(url), expected, "{url}");
+        }
+        // Whatever is permitted for the other surfaces does not count here.
+        let open = AddressPolicy { allow_http: true, ..AddressPolicy::with_loopback() };
+        assert!(Target::parse("http://receiver.example/", &open.for_ecg(false)).is_err());
+        let in_production = AddressPolicy { refuse_development: true, ..operators };
+        for url in ["http://receiver.example/", "https://10.20.0.1:8443/"] {
+            assert!(Target::parse(url, &in_production.for_ecg(true)).is_err(), "{url}");
+        }
+    }
+
+    #[test]
     fn a_malformed_or_too_wide_entry_is_an_error() {
         for (text, error) in [
             ("0.0.0.0/0:443", BadAllow::Everything),
@@ -259,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_policy_is_read_from_configuration_and_printed_as_it_was_written() {
-        let text = r#"{"allow":["127.0.0.0/8:*","[::1/128]:8080"],"refuse":["192.0.2.0/24"],"refuse_hosts":[],"allow_ports":[5432],"allow_http":false}"#;
+        let text = r#"{"allow":["127.0.0.0/8:*","[::1/128]:8080"],"refuse":["192.0.2.0/24"],"refuse_hosts":[],"allow_ports":[5432],"allow_http":false,"refuse_development":false}"#;
         let policy: AddressPolicy = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&policy).unwrap(), text);
         assert!(policy.permits_port(5432) && !policy.permits_port(22) && !policy.permits_port(0));

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use slipstream_bus::BusConfig;
+use slipstream_core::retry::RetrySchedule;
 use slipstream_service::auth::AuthConfig;
-use slipstream_service::config::{HttpConfig, OperatorConfig, TelemetryConfig, duration};
+use slipstream_service::config::{HttpConfig, OperatorConfig, SecretsConfig, TelemetryConfig, duration};
 use slipstream_store::DatabaseConfig;
 
 /// All settings, one field per concern.
@@ -21,9 +22,12 @@ pub struct Config {
     /// Where the records go.
     #[serde(default)]
     pub database: DatabaseConfig,
+    /// The master key, which opens the secrets that ECG payloads are hashed with. Required.
+    #[serde(default)]
+    pub secrets: SecretsConfig,
     /// Who may ask.
     pub operator: OperatorConfig,
-    /// Whose tokens are taken besides API keys.
+    /// Whose tokens are taken besides API keys, and on the ECG surface.
     #[serde(default)]
     pub auth: AuthConfig,
     /// How long records are kept.
@@ -32,9 +36,21 @@ pub struct Config {
     /// When endpoints that fail are disabled.
     #[serde(default)]
     pub health: HealthConfig,
+    /// How deliveries are made.
+    #[serde(default)]
+    pub delivery: DeliveryConfig,
     /// Logs and traces.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
+}
+
+/// How deliveries are made: by the dispatcher, whose settings these are too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryConfig {
+    /// Delays before attempts 1, 2, 3 … in milliseconds: what those are told who make posts themselves. Default: SPEC 4.3, ten
+    /// attempts over 75 hours.
+    pub retry_schedule_ms: RetrySchedule,
 }
 
 /// When endpoints that do nothing but fail are disabled (SPEC 4.4).

@@ -7,6 +7,7 @@ use slipstream_service::access::{Around, Routes};
 use slipstream_service::audit::Audit;
 use slipstream_service::auth::Guards;
 use slipstream_service::config::HttpConfig;
+use slipstream_service::ecg::{refuse, shape};
 use slipstream_service::http::ToTheEnd;
 use slipstream_service::idempotency::Idempotency;
 use slipstream_store::Store;
@@ -28,6 +29,15 @@ impl Entrance {
 
     /// No routes yet, behind all of this.
     pub(crate) fn routes<S: Clone + Send + Sync + 'static>(&self) -> Routes<S> {
-        self.around.iter().cloned().fold(Routes::new(&self.guards), Routes::around)
+        self.around(Routes::new(&self.guards))
+    }
+
+    /// The same for the ECG surface: what is refused on any of these steps is worded as it does.
+    pub(crate) fn ecg_routes<S: Clone + Send + Sync + 'static>(&self) -> Routes<S> {
+        self.around(Routes::new(&self.guards).refusing_with(refuse).around(shape()))
+    }
+
+    fn around<S: Clone + Send + Sync + 'static>(&self, routes: Routes<S>) -> Routes<S> {
+        self.around.iter().cloned().fold(routes, Routes::around)
     }
 }

@@ -8,10 +8,11 @@
 use std::time::Duration;
 
 use slipstream_bus::{Bus, Outgoing, PublishError, Publisher, StreamName, subject};
+use slipstream_core::config::Surface;
 use slipstream_core::contract::Meta;
 use slipstream_core::delivery::DeliveryState;
 use slipstream_core::lane::{Lane, Visibility};
-use slipstream_core::operational::{self, delivery_exhausted};
+use slipstream_core::operational::{self, Owner, delivery_exhausted};
 use slipstream_service::Directory;
 use slipstream_store::activity::{Batch, DeliveryRecord};
 use slipstream_store::outbox::{self, Entry};
@@ -69,9 +70,10 @@ impl Exhausted {
         Self { events: bus.publisher(StreamName::Events), store, directory }
     }
 
-    /// The deliveries that a batch says are exhausted.
+    /// The deliveries that a batch says are exhausted, on whatever surface.
     pub(crate) fn of(batch: &Batch) -> Vec<DeliveryRecord> {
-        batch.deliveries.iter().filter(|it| it.state == DeliveryState::Exhausted).cloned().collect()
+        let is_told = |it: &&DeliveryRecord| it.state == DeliveryState::Exhausted;
+        batch.deliveries.iter().filter(is_told).cloned().collect()
     }
 
     /// Publishes one event for each, or notes them all.
@@ -110,12 +112,20 @@ impl Exhausted {
         }
     }
 
-    /// None if nobody knows the site any more.
+    /// None if nobody knows the site any more. A post of the ECG surface is its organization's, unless an event of a site led
+    /// to it.
     fn entry(&self, delivery: &DeliveryRecord) -> Option<Entry> {
         let snapshot = self.directory.load();
-        let Some(site) = snapshot.site(&delivery.site) else {
-            tracing::warn!(delivery.id = %delivery.id, site = %delivery.site, "exhausted, of a site that is not known");
-            return None;
+        let owner = match snapshot.site(&delivery.site) {
+            Some(site) => Owner::from(&**site),
+            None if delivery.surface == Surface::Ecg && delivery.site.is_organisation() => {
+                Owner::organization(&delivery.site)
+            }
+            None => {
+                let site = &delivery.site;
+                tracing::warn!(delivery.id = %delivery.id, %site, "exhausted, of a site that is not known");
+                return None;
+            }
         };
         let exhausted = operational::Exhausted {
             delivery: delivery.id,
@@ -124,10 +134,10 @@ impl Exhausted {
             key: &delivery.event_key,
             at: delivery.updated_at,
         };
-        let event = delivery_exhausted(site, exhausted);
+        let event = delivery_exhausted(owner, exhausted);
         let body = String::from_utf8(event.body).expect("JSON is UTF-8");
         // Accepted when it happened, whoever tells it and when: a second telling is the same event.
-        let (site, at) = (site.slug.clone(), delivery.updated_at);
+        let (site, at) = (delivery.site.clone(), delivery.updated_at);
         Some(Entry { key: event.key, site, event_type: event.event_type, body, at })
     }
 }

@@ -6,11 +6,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
-use slipstream_core::contract::{Audited, EndpointChange, EndpointChanged, Outcome, Outcomes, Routed, RoutedEvent};
+use slipstream_core::config::Surface;
+use slipstream_core::contract::{
+    Attempt, Audited, EcgPosted, EndpointChange, EndpointChanged, Outcome, Outcomes, Routed, RoutedEvent,
+};
 use slipstream_core::delivery::DeliveryState;
+use slipstream_core::ids::{DeliveryId, SubscriptionId};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::activity::{AttemptRecord, Batch, DeliveryRecord, EventRecord, Quarantined, Removal};
+use slipstream_store::ecg::activities::{PostAttempt, PostRecord};
 use uuid::Uuid;
 
 /// Why a message says nothing to us.
@@ -40,6 +45,9 @@ pub fn fold(batch: &mut Batch, subject: &str, payload: &[u8]) -> Result<(), Unre
             let outcomes: Outcomes = serde_json::from_slice(payload).map_err(Unreadable::Payload)?;
             let Outcomes { subscription, surface, outcomes } = outcomes;
             for outcome in outcomes {
+                if surface == Surface::Ecg {
+                    batch.post_attempts.extend(outcome.attempt.as_ref().map(|it| post_attempt(outcome.delivery, it)));
+                }
                 let Outcome { delivery, site, key, lane, state, reason, at, attempt, next_attempt_at, replay, .. } =
                     outcome;
                 batch.deliveries.push(DeliveryRecord {
@@ -62,8 +70,7 @@ pub fn fold(batch: &mut Batch, subject: &str, payload: &[u8]) -> Result<(), Unre
                     duration_us: attempt.duration_us,
                     status: attempt.status,
                     error: attempt.error,
-                    // Not Base64 after all: what was written is worth more than nothing.
-                    response: attempt.response.map(|text| STANDARD.decode(&text).unwrap_or(text.into_bytes())),
+                    response: attempt.response.map(response),
                 }));
             }
         }
@@ -77,6 +84,11 @@ pub fn fold(batch: &mut Batch, subject: &str, payload: &[u8]) -> Result<(), Unre
                 EndpointChange::Disabled(_) | EndpointChange::Degraded(_) | EndpointChange::Recovered => {}
             }
         }
+        Some("posts") => {
+            let subscription = subject.split('.').nth(1).and_then(|id| id.parse().ok()).ok_or(Unreadable::Subject)?;
+            let posted = serde_json::from_slice(payload).map_err(Unreadable::Payload)?;
+            fold_post(batch, subscription, posted);
+        }
         Some("audited") => {
             let audited: Audited = serde_json::from_slice(payload).map_err(Unreadable::Payload)?;
             batch.audited.push(audited);
@@ -84,6 +96,56 @@ pub fn fold(batch: &mut Batch, subject: &str, payload: &[u8]) -> Result<(), Unre
         _ => return Err(Unreadable::Subject),
     }
     Ok(())
+}
+
+/// The first bytes of an answer.
+fn response(base64: String) -> Vec<u8> {
+    // Not Base64 after all: what was written is worth more than nothing.
+    STANDARD.decode(&base64).unwrap_or(base64.into_bytes())
+}
+
+fn post_attempt(delivery: DeliveryId, attempt: &Attempt) -> PostAttempt {
+    PostAttempt {
+        delivery,
+        number: attempt.number,
+        started_at: attempt.started_at,
+        duration_us: attempt.duration_us,
+        status: attempt.status,
+        error: attempt.error,
+        response: attempt.response.clone().map(response),
+        hash: attempt.hash.clone(),
+    }
+}
+
+/// A post that was made and is not yet attempted: as a delivery, and as the activity that it begins with.
+fn fold_post(batch: &mut Batch, subscription: SubscriptionId, posted: EcgPosted) {
+    let EcgPosted { delivery, key, site, lane, organization, made_by, post, raw_message } = posted;
+    batch.deliveries.push(DeliveryRecord {
+        id: delivery,
+        site,
+        event_key: key,
+        subscription,
+        surface: Surface::Ecg,
+        lane,
+        state: DeliveryState::Scheduled,
+        reason: None,
+        next_attempt_at: None,
+        // As when an event's delivery is made: an outcome is always later.
+        updated_at: delivery.accepted_at(),
+        replay: None,
+    });
+    batch.posts.push(PostRecord {
+        delivery,
+        key,
+        organization,
+        subscription,
+        event: post.event,
+        kind: post.kind,
+        created_at: post.created_at,
+        made_by,
+        payload: post.payload.get().to_owned(),
+        raw_message: raw_message.get().to_owned(),
+    });
 }
 
 fn fold_event(batch: &mut Batch, site: &Slug, event: RoutedEvent) {

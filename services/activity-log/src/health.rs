@@ -78,7 +78,8 @@ impl Sweep {
             }
             _ => false,
         };
-        snapshot.subscriptions().iter().filter(|subscription| is_suspect(subscription)).map(Arc::clone).collect()
+        let endpoints = snapshot.subscriptions().iter().chain(snapshot.ecg().endpoints());
+        endpoints.filter(|subscription| is_suspect(subscription)).map(Arc::clone).collect()
     }
 
     /// Tells the registry if the endpoint did nothing but fail in the time since `since`; says whether it did.

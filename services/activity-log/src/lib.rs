@@ -16,11 +16,13 @@
 //! | forgetting | `retention` |
 //! | delivering again | `replay` |
 //! | credentials, quotas, idempotency and the audit around the routes | `entrance` |
+//! | posts of the ECG surface | `ecg` |
 //! | `/admin/v1/deliveries`, `/dead-letters`, `/events`, `/replays`, `/explain` | `api` |
 
 mod api;
 mod config;
 mod database;
+mod ecg;
 mod entrance;
 mod exhausted;
 pub mod fold;
@@ -35,16 +37,18 @@ mod seen;
 use anyhow::Context as _;
 use slipstream_bus::{Bus, ConsumerName, StreamName};
 use slipstream_service::access::Routers;
-use slipstream_service::{Context, Directory, idempotency, lifecycle};
+use slipstream_service::{Context, Directory, Vault, idempotency, lifecycle};
 use slipstream_store::Store;
 
-pub use self::config::{Config, HealthConfig, RetentionConfig};
+pub use self::config::{Config, DeliveryConfig, HealthConfig, RetentionConfig};
+use self::ecg::Poster;
 use self::entrance::Entrance;
 use self::exhausted::Exhausted;
 use self::health::Sweep;
 pub use self::openapi::documents;
 use self::recorder::Recorder;
 use self::replay::Replayer;
+use self::scheduled::Lists;
 
 /// Starts the service in `ctx`: connects, brings the tables up to date, spawns its loops, returns its routes.
 ///
@@ -52,18 +56,22 @@ use self::replay::Replayer;
 /// When the bus or the database does not answer now (later outages heal by themselves), or settings cannot be used.
 pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     ctx.describe(documents());
+    let vault = Vault::open(&config.secrets)?;
     let store = Store::connect(&config.database).await.context("cannot open the database (database.url)")?;
     store.migrate().await.context("cannot bring the tables up to date")?;
     let bus = Bus::connect(&config.bus).await.context("cannot connect to the bus (bus.url)")?;
     slipstream_service::watch_bus(ctx, "activity-log.bus", &bus);
     let consumer = bus.consume(ConsumerName::ActivityLog).await.context("cannot consume outcomes")?;
-    let directory = Directory::watch(&bus, ctx).await?;
+    let directory = Directory::watch_and_open(&bus, &vault, ctx).await?;
     let exhausted = Exhausted::new(&bus, store.clone(), directory.clone());
     ctx.spawn("activity-log.exhausted", exhausted::run(exhausted.clone(), ctx.stop.clone()));
+    let poster = Poster::new(store.clone(), bus.clone(), directory.clone());
+    ctx.spawn("activity-log.posts", poster.clone().run(ctx.stop.clone()));
     // Two of the same: however much there is to record of deliveries, who did what does not wait for it.
     let audited = bus.consume(ConsumerName::Audit).await.context("cannot consume the audit")?;
     for (name, consumer) in [("activity-log.recorder", consumer), ("activity-log.audit", audited)] {
-        let recorder = Recorder::new(consumer, store.clone(), exhausted.clone(), ctx.health.add(name));
+        let recorder =
+            Recorder::new(consumer, store.clone(), (exhausted.clone(), poster.clone()), ctx.health.add(name));
         ctx.spawn(name, recorder.run(ctx.stop.clone()));
     }
     ctx.spawn("activity-log.retention", retention::run(store.clone(), config.retention, ctx.stop.clone()));
@@ -80,13 +88,24 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     let guards = config.auth.start(directory.clone(), ctx).context("auth")?.with_operator(&config.operator);
     ctx.spawn("activity-log.idempotency", idempotency::forget_old(store.clone(), ctx.stop.clone()));
     let entrance = Entrance::new(guards.clone(), store.clone(), &bus, &config.http, &ctx.to_the_end);
-    let scheduled = scheduled::routes(&entrance, &bus, store.clone(), &config)?;
+    let lists = Lists::new(config.database.max_connections);
+    let scheduled = scheduled::routes(&entrance, &bus, store.clone(), lists.clone(), &config)?;
     let reconcile = api::reconcile::routes(&guards, store.clone(), bus.clone(), config.retention)?;
     let statistics = api::statistics::routes(&guards, store.clone(), directory.clone())?;
+    let posts = ecg::Parts {
+        store: store.clone(),
+        directory: directory.clone(),
+        bucket: bus.config_bucket().await.context("cannot open the config bucket")?,
+        poster,
+        lists,
+        schedule: config.delivery.retry_schedule_ms,
+        body_timeout: config.http.body_timeout,
+    };
+    let posts = ecg::routes(&entrance, posts)?;
     let replayer = Replayer::new(store.clone(), bus, directory, config.http.body_timeout);
     ctx.spawn("activity-log.replays", replay::run(replayer.clone(), config.retention.records, ctx.stop.clone()));
     let asked = api::routes(&entrance, store)?.merge(reconcile).merge(statistics);
-    Ok(asked.merge(api::acting(&entrance, replayer)?).merge(scheduled))
+    Ok(asked.merge(api::acting(&entrance, replayer)?).merge(scheduled).merge(posts))
 }
 
 /// Runs the service as a process of its own, until a signal stops it.

@@ -3,9 +3,12 @@
 use slipstream_service::openapi::Documents;
 use utoipa::OpenApi as _;
 
-use crate::{api, scheduled};
+use crate::{api, ecg, scheduled};
 
 /// What the activity log adds to the documents of its process.
 pub fn documents() -> Documents {
-    Documents::default().slipstream(scheduled::Operations::openapi()).operator(api::Operations::openapi())
+    Documents::default()
+        .slipstream(scheduled::Operations::openapi())
+        .ecg(ecg::Operations::openapi())
+        .operator(api::Operations::openapi())
 }

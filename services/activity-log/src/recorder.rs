@@ -8,13 +8,17 @@
 use std::time::Duration;
 
 use slipstream_bus::{Consumer, Message};
+use slipstream_core::config::Surface;
+use slipstream_core::delivery::DeliveryState;
+use slipstream_core::ids::ActivityId;
 use slipstream_service::clock;
 use slipstream_service::health::Check;
-use slipstream_store::activity::{Batch, is_about_the_rows, record};
+use slipstream_store::activity::{Batch, DeliveryRecord, is_about_the_rows, record};
 use slipstream_store::{Store, StoreError};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::ecg::Poster;
 use crate::exhausted::Exhausted;
 use crate::fold::{fold, put_aside};
 
@@ -48,13 +52,20 @@ pub(crate) struct Recorder {
     consumer: Consumer,
     store: Store,
     exhausted: Exhausted,
+    poster: Poster,
     check: Check,
 }
 
 impl Recorder {
-    pub(crate) fn new(consumer: Consumer, store: Store, exhausted: Exhausted, check: Check) -> Self {
+    /// `exhausted` and the poster hear of what was recorded.
+    pub(crate) fn new(
+        consumer: Consumer,
+        store: Store,
+        (exhausted, poster): (Exhausted, Poster),
+        check: Check,
+    ) -> Self {
         check.set_ready();
-        Self { consumer, store, exhausted, check }
+        Self { consumer, store, exhausted, poster, check }
     }
 
     /// Records until `stop`; then finishes the batch in hand and what the stopping dispatcher still has to say, and
@@ -137,7 +148,7 @@ impl Recorder {
                     if let [message] = part {
                         let mut batch = Batch::default();
                         quarantine(&mut batch, message, &anyhow::Error::new(error));
-                        self.commit(batch).await?;
+                        let _none = self.commit(batch).await?;
                         message.ack().await;
                     } else {
                         let (first, second) = part.split_at(part.len() / 2);
@@ -159,8 +170,11 @@ impl Recorder {
             // Reading a full batch takes milliseconds; whoever delivers meanwhile should not notice.
             tokio::task::yield_now().await;
         }
-        let exhausted = Exhausted::of(&batch);
-        self.commit(batch).await?;
+        let (exhausted, taken) = (Exhausted::of(&batch), taken(&batch));
+        let over = self.commit(batch).await?;
+        // Of a post that was taken nothing else is to be repeated: what is recorded by now says so.
+        self.poster.take_back_others(&taken).await;
+        self.poster.take_back_all(over).await;
         // After the commit: whoever hears of one finds it recorded. Before the acknowledgement: else it may never be told.
         self.exhausted.tell(exhausted).await.map_err(NotWritten::Untold)?;
         for message in messages {
@@ -169,12 +183,19 @@ impl Recorder {
         Ok(())
     }
 
-    async fn commit(&self, batch: Batch) -> Result<(), NotWritten> {
+    /// Says which retries that the batch speaks of are not to be made any more.
+    async fn commit(&self, batch: Batch) -> Result<Vec<DeliveryRecord>, NotWritten> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         timeout(WRITE_TIMEOUT, record(&self.store, batch)).await.map_err(|_| NotWritten::Timeout)?.map_err(Into::into)
     }
+}
+
+/// The posts that a batch says were taken.
+fn taken(batch: &Batch) -> Vec<ActivityId> {
+    let is_taken = |it: &&DeliveryRecord| it.surface == Surface::Ecg && it.state == DeliveryState::Succeeded;
+    batch.deliveries.iter().filter(is_taken).map(|it| ActivityId(it.id.0)).collect()
 }
 
 fn quarantine(batch: &mut Batch, message: &Message, error: &anyhow::Error) {

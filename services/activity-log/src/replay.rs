@@ -27,6 +27,7 @@ use slipstream_service::Directory;
 use slipstream_store::Store;
 use tokio::sync::Notify;
 
+pub(crate) use self::message::record;
 pub(crate) use self::single::{NO_BUS, Replayed, conflict};
 pub(crate) use self::worker::run;
 

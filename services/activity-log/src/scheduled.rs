@@ -46,7 +46,7 @@ use slipstream_store::Store;
 use slipstream_store::activity::held;
 use utoipa::{IntoParams, OpenApi};
 
-use self::lists::Lists;
+pub(crate) use self::lists::Lists;
 use self::parameters::{ListParameters, ScheduledFilter};
 use self::patch::{NewTimes, Patch};
 use self::view::{ScheduledPage, ScheduledView};
@@ -69,9 +69,14 @@ struct Shared {
 type SharedState = Arc<Shared>;
 
 /// The routes. A caller with a quota pays a token for each request.
-pub(crate) fn routes(entrance: &Entrance, bus: &Bus, store: Store, config: &Config) -> Result<Routers, RouteError> {
-    let (waiting, lists) = (Waiting::new(bus, store.clone()), Lists::new(config.database.max_connections));
-    let body_timeout = config.http.body_timeout;
+pub(crate) fn routes(
+    entrance: &Entrance,
+    bus: &Bus,
+    store: Store,
+    lists: Lists,
+    config: &Config,
+) -> Result<Routers, RouteError> {
+    let (waiting, body_timeout) = (Waiting::new(bus, store.clone()), config.http.body_timeout);
     entrance
         .routes()
         .add(Method::GET, "/sites/{site}/events/scheduled", list)

@@ -7,30 +7,36 @@
 //! [`record`]er, which makes it durable before the delivery's message is acknowledged (N10).
 
 mod attempt;
+mod callers;
+mod ecg;
 mod endpoint;
+mod message;
 mod pick;
 mod record;
+mod wake;
 mod work;
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use slipstream_bus::{Bus, ConsumerName, Message, Publisher, StreamName};
+use slipstream_core::config::Subscription;
 use slipstream_core::delivery::{Gate, gate};
 use slipstream_core::lane::Lane;
 use slipstream_service::{Context, Directory, clock, names};
-use slipstream_webhook::{Client, ClientConfig, Target};
+use slipstream_webhook::{ClientConfig, Target};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::attempt::Worker;
-use self::attempt::prepare;
+use self::callers::Callers;
 use self::endpoint::{Admission, Bounds, Endpoints, Full};
 use self::pick::pick_order;
 use self::record::Recorder;
 use self::work::Work;
 use crate::Config;
+use crate::pace::Pace;
 
 /// Deliveries that the server sends ahead, per lane. Few on `normal`, so that little of it lies here when something
 /// more urgent comes.
@@ -46,6 +52,8 @@ const LANE_LEN: usize = 64;
 /// How long a quick receiver's full queue is waited for, and how often it is looked at.
 const ROOM_WITHIN: Duration = Duration::from_millis(100);
 const ROOM_LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How often deliveries that give way are looked at.
+const REST_LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Stands for the host of targets that are refused: the attempts that find that out take turns all the same.
 static NO_HOST: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(""));
@@ -56,10 +64,10 @@ pub(crate) async fn start(
     bus: &Bus,
     directory: Directory,
     outcomes: &Publisher,
+    pace: Arc<Pace>,
     ctx: &Context,
 ) -> anyhow::Result<()> {
     let delivery = &config.delivery;
-    let policy = Arc::new(config.targets.clone());
     let client_config = ClientConfig {
         timeout: delivery.attempt_timeout(),
         idle_per_host_max: delivery.attempts_in_flight_per_subscription,
@@ -76,15 +84,15 @@ pub(crate) async fn start(
         stop.run_until_cancelled(counting).await;
         Ok(())
     });
-    let endpoints = Arc::new(Endpoints::new(bounds, dispatchers.clone()));
+    let endpoints = Arc::new(Endpoints::new(bounds, dispatchers.clone(), Arc::clone(&pace)));
     let (recorder, record_loop) = Recorder::new(bus.clone(), outcomes.clone(), ctx.stop.clone());
     ctx.spawn("record", record_loop);
     let worker = Arc::new(Worker {
-        client: Client::new(Arc::clone(&policy), client_config),
-        policy,
+        callers: Callers::new(&config.targets, &client_config),
         schedule: delivery.retry_schedule_ms.clone(),
         directory: directory.clone(),
         endpoints: Arc::clone(&endpoints),
+        pace,
         bus: bus.clone(),
         bucket: bus.config_bucket().await?,
         schedules: bus.schedules(),
@@ -104,6 +112,7 @@ pub(crate) async fn start(
     };
     ctx.spawn("deliver", run(lanes, worker, ctx.stop.clone()));
     ctx.spawn("dispatchers", report(dispatchers, ctx.stop.clone()));
+    ctx.spawn("wake", wake::run(bus.schedules(), directory.clone(), ctx.stop.clone()));
     ctx.spawn("endpoints", endpoint::watch(endpoints, directory, ctx.stop.clone()));
     Ok(())
 }
@@ -179,18 +188,27 @@ async fn run(mut lanes: Lanes, worker: Arc<Worker>, stop: CancellationToken) -> 
     let mut picks = 0_u32;
     let mut stalled = Stalled::default();
     loop {
+        worker.pace.normal_waits(lanes.normal.len() == LANE_LEN);
         stalled.try_again(&worker);
-        let open = Lane::ALL.map(|lane| stalled.of(lane).is_none());
+        worker.wake_rested();
+        // What is here goes first, when normal has to rest.
+        let rests = worker.endpoints.is_resting();
+        let is_open = |lane: Lane| stalled.of(lane).is_none() && !(rests && lane == Lane::Normal);
+        let open = Lane::ALL.map(is_open);
+        let is_stalled = Lane::ALL.iter().any(|lane| stalled.of(*lane).is_some());
+        let look_every = if is_stalled { ROOM_LOOK_EVERY } else { REST_LOOK_EVERY };
         let next = async {
             let permit = Arc::clone(&worker.permits).acquire_owned().await.expect("the semaphore is never closed");
             picks = picks.wrapping_add(1);
-            (permit, lanes.next(pick_order(picks), |lane| stalled.of(lane).is_none()).await)
+            (permit, lanes.next(pick_order(picks), is_open).await)
         };
         let picked = tokio::select! {
             biased;
             () = stop.cancelled() => break,
             next = next, if open.contains(&true) => Some(next),
-            () = tokio::time::sleep(ROOM_LOOK_EVERY), if open.contains(&false) => None,
+            () = tokio::time::sleep(look_every), if open.contains(&false) => None,
+            // Also with nothing to pick: whoever finishes an attempt may leave some that have to rest.
+            () = worker.endpoints.rested(), if !rests => None,
         };
         if let Some((permit, Some(work))) = picked
             && let Err(Full(work)) = admit(&worker, work).map(|admission| act(&worker, admission, permit))
@@ -227,6 +245,8 @@ impl Stalled {
     fn try_again(&mut self, worker: &Arc<Worker>) {
         for lane in Lane::ALL {
             let Some((work, since)) = self.0[lane as usize].take() else { continue };
+            // Its receiver is not slow when it is we who rest.
+            let since = if lane == Lane::Normal && worker.endpoints.is_resting() { Instant::now() } else { since };
             if since.elapsed() > ROOM_WITHIN {
                 worker.endpoints.stalled(work.subscription);
             }
@@ -264,13 +284,15 @@ fn act(worker: &Arc<Worker>, admission: Admission, permit: OwnedSemaphorePermit)
 /// Admits a delivery by what its subscription is now.
 #[expect(clippy::result_large_err, reason = "it is handed back and asked with again; a box would cost every delivery")]
 fn admit(worker: &Worker, work: Work) -> Result<Admission, Full> {
-    let subscription = worker.directory.load().subscriptions().get(work.subscription).cloned();
-    // What ends at the gate needs no place, and does not wait for one.
-    let subscription = subscription
-        .filter(|subscription| !matches!(gate(Some(subscription), &work.meta, clock::now()), Gate::End(..)));
-    let prepared = subscription
-        .as_deref()
-        .map(|subscription| worker.endpoints.prepared(subscription, |it| prepare(it, &worker.policy)));
+    let snapshot = worker.directory.load();
+    let subscription = snapshot.endpoint(work.subscription).cloned();
+    // What ends at the gate, or waits there, needs no place, and does not wait for one.
+    let needs_place = |subscription: &Arc<Subscription>| {
+        matches!(gate(Some(subscription), &work.meta, clock::now()), Gate::Open | Gate::Wait(_))
+    };
+    let subscription = subscription.filter(needs_place);
+    let prepare = |it: &Subscription| worker.callers.prepare(it, snapshot.ecg());
+    let prepared = subscription.as_deref().map(|subscription| worker.endpoints.prepared(subscription, prepare));
     let host = prepared.as_ref().and_then(|prepared| prepared.target.as_ref().ok());
     let host = host.map_or(&*NO_HOST, Target::host);
     let known = subscription.as_deref().map(|subscription| (subscription, host));

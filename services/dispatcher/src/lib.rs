@@ -15,6 +15,7 @@
 mod deliver;
 mod hold;
 mod housekeeping;
+mod pace;
 mod route;
 mod seen;
 
@@ -95,18 +96,21 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     let storage = housekeeping::start(&bus, ctx);
     let outcomes = bus.publisher(StreamName::Outcomes);
     let work = bus.publisher(StreamName::Work);
+    let pace = Arc::new(pace::Pace::new());
     for lane in Lane::ALL {
         let router = Arc::new(route::Router {
             directory: directory.clone(),
             seen: seen::Seen::new(&bus),
             work: work.clone(),
             outcomes: outcomes.clone(),
+            lane,
+            pace: Arc::clone(&pace),
         });
         let events = bus.consume(ConsumerName::Route(lane)).await?.prefetch(route::BATCH_MAX);
         ctx.spawn("route", route::run(router, events, storage.clone(), ctx.stop.clone()));
     }
     hold::start(&bus, &outcomes, storage, ctx).await?;
-    deliver::start(&config, &bus, directory, &outcomes, ctx).await?;
+    deliver::start(&config, &bus, directory, &outcomes, pace, ctx).await?;
     Ok(Routers::default())
 }
 

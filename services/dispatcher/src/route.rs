@@ -4,10 +4,12 @@
 //! Several batches are under way at once, so the disk's sync of one does not hold up the next. Routing an event twice
 //! makes the same deliveries: their ids are derived from the event and the subscription.
 
+mod bridge;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics::counter;
 use slipstream_bus::{Consumer, Message, Outgoing, Publisher, subject};
@@ -15,14 +17,17 @@ use slipstream_core::contract::{Matched, Meta, Routed, RoutedEvent, SKIPPED_MAX,
 use slipstream_core::event::envelope::Envelope;
 use slipstream_core::ids::{DeliveryId, EventKey, content_hash, id_hash};
 use slipstream_core::lane::{Lane, Visibility};
-use slipstream_core::matching::{Candidate, MatchIndex};
+use slipstream_core::matching::Candidate;
 use slipstream_core::slug::Slug;
 use slipstream_core::trace::TraceContext;
+use slipstream_service::directory::Snapshot;
 use slipstream_service::{Directory, clock, names, trace};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::seen::{Asked, FirstSeen, Seen};
+use self::bridge::Posts;
+use crate::pace::Pace;
+use crate::seen::{self, Asked, FirstSeen, Seen};
 
 /// Events of one batch.
 pub(crate) const BATCH_MAX: usize = 256;
@@ -38,6 +43,8 @@ pub(crate) struct Router {
     pub(crate) seen: Seen,
     pub(crate) work: Publisher,
     pub(crate) outcomes: Publisher,
+    pub(crate) lane: Lane,
+    pub(crate) pace: Arc<Pace>,
 }
 
 /// Routes events of one lane until told to stop. While `storage_is_short`, nothing is pulled: the stream fills, and
@@ -53,7 +60,11 @@ pub(crate) async fn run(
         let next = async {
             // An error means that housekeeping has stopped, and so shall we.
             let _ = storage_is_short.wait_for(|is_short| !is_short).await;
-            let permit = Arc::clone(&in_flight).acquire_owned().await.expect("the semaphore is never closed");
+            // A lane that gives way has one batch at a time under way.
+            let gives_way = router.lane == Lane::Normal && router.pace.gives_way();
+            let permits = if gives_way { BATCHES_IN_FLIGHT as u32 } else { 1 };
+            let permit =
+                Arc::clone(&in_flight).acquire_many_owned(permits).await.expect("the semaphore is never closed");
             (permit, events.next_batch(BATCH_MAX, Duration::ZERO).await)
         };
         let (permit, batch) = tokio::select! {
@@ -78,10 +89,20 @@ impl Router {
     /// Publishes a batch's deliveries and records, each again and again if need be, then acknowledges the batch.
     async fn route(&self, batch: Vec<Message>, stop: &CancellationToken) {
         let events: Vec<_> = batch.iter().filter_map(Event::read).collect();
-        let seen = self.seen.look(&events.iter().map(Event::asked).collect::<Vec<_>>()).await;
-        let plan = Plan::new(&events, &seen, self.directory.load().subscriptions());
-        // The record second: it must not name a delivery that a crash and a change of the subscription then prevent.
-        if !(publish(&self.work, &plan.deliveries, stop).await && publish(&self.outcomes, &plan.records, stop).await) {
+        let (begun, asked) = (Instant::now(), events.iter().map(Event::asked).collect::<Vec<_>>());
+        self.pace.came(self.lane);
+        let seen = self.seen.look(&asked).await;
+        // When nobody answers, that says nothing of the broker.
+        let unanswered = Some(begun.elapsed()).filter(|waited| *waited >= seen::PATIENCE).unwrap_or_default();
+        let snapshot = self.directory.snapshot();
+        let plan = Plan::new(&events, &seen, &snapshot);
+        let is_published = publish(&self.work, &plan.deliveries, stop).await;
+        self.pace.routed(self.lane, begun.elapsed() - unanswered);
+        // The record last: it must not name a delivery that a crash and a change of the subscription then prevent.
+        if !(is_published
+            && self.bridge(&events, &seen, &snapshot, stop).await
+            && publish(&self.outcomes, &plan.records, stop).await)
+        {
             tracing::warn!("stopping with a batch not routed; it will come again");
             return;
         }
@@ -89,6 +110,29 @@ impl Router {
         for event in &batch {
             event.ack().await;
         }
+    }
+}
+
+impl Router {
+    /// Publishes the posts of events whose site is linked to an ECG organization. False if told to stop meanwhile.
+    async fn bridge(
+        &self,
+        events: &[Event<'_>],
+        seen: &FirstSeen,
+        snapshot: &Snapshot,
+        stop: &CancellationToken,
+    ) -> bool {
+        for event in events.iter().filter(|event| !seen.is_repeat(event.asked().question)) {
+            let Some(posts) = Posts::of(event, snapshot) else { continue };
+            for chunk in posts.chunks(process_trace(&event.envelope.event_type, event.message.trace)) {
+                if !(publish(&self.work, &chunk.deliveries, stop).await
+                    && publish(&self.outcomes, &chunk.records, stop).await)
+                {
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
 
@@ -151,19 +195,20 @@ impl<'a> Event<'a> {
 
 impl Plan {
     /// Plans the `events` that are no repeats; those leave nothing behind.
-    fn new(events: &[Event<'_>], seen: &FirstSeen, index: &MatchIndex) -> Self {
+    fn new(events: &[Event<'_>], seen: &FirstSeen, snapshot: &Snapshot) -> Self {
         let mut plan = Self::default();
         let mut routed: HashMap<Slug, Vec<RoutedEvent>> = HashMap::new();
         for event in events.iter().filter(|event| !seen.is_repeat(event.asked().question)) {
-            let record = plan.add(event, index);
+            let record = plan.add(event, snapshot);
             routed.entry(event.site.clone()).or_default().push(record);
         }
-        plan.records = routed.into_iter().flat_map(|(site, events)| records(&site, events)).collect();
+        plan.records.extend(routed.into_iter().flat_map(|(site, events)| records(&site, events)));
         plan
     }
 
     /// Plans one event's deliveries; returns its record.
-    fn add(&mut self, event: &Event<'_>, index: &MatchIndex) -> RoutedEvent {
+    fn add(&mut self, event: &Event<'_>, snapshot: &Snapshot) -> RoutedEvent {
+        let index = snapshot.subscriptions();
         let Event { message, envelope, meta, visibility, lane, site, key, content_hash } = event;
         let candidate = Candidate { site, event_type: &envelope.event_type, visibility: *visibility };
         let trace = process_trace(&envelope.event_type, message.trace);
@@ -175,16 +220,12 @@ impl Plan {
             self.deliveries.push(
                 Outgoing::new(subject::delivery(*lane, subscription.id, key), message.payload.clone())
                     .id(&delivery.to_string())
-                    .meta(&Meta {
-                        published_by: None,
-                        attempt: 1,
-                        parked: 0,
-                        generation: 0,
-                        changed_at: None,
-                        ..(*meta).clone()
-                    })
+                    .meta(&delivery_meta(meta))
                     .trace(trace),
             );
+        }
+        if let Some(posts) = Posts::of(event, snapshot) {
+            matched.extend(posts.matched());
         }
         let skipped = index
             .skipping(candidate)
@@ -199,6 +240,19 @@ impl Plan {
             skipped,
             ..describe(*key, envelope.clone(), (*visibility, *lane), meta)
         }
+    }
+}
+
+/// What a delivery's message says of its event.
+fn delivery_meta(meta: &Meta) -> Meta {
+    Meta {
+        published_by: None,
+        attempt: 1,
+        parked: 0,
+        is_paused: false,
+        generation: 0,
+        changed_at: None,
+        ..meta.clone()
     }
 }
 

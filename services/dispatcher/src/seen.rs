@@ -15,7 +15,7 @@ use slipstream_core::timestamp::Timestamp;
 use slipstream_service::names;
 
 /// How long a batch waits for the answer.
-const PATIENCE: Duration = Duration::from_millis(250);
+pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 /// How long nobody is asked after there was no answer.
 const PAUSE: Duration = Duration::from_secs(1);
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::environment::variable;
-use crate::{demo, listen, migrate, publish, rotate, up};
+use crate::{demo, ecg_token, listen, migrate, publish, rotate, up};
 
 /// CloudEvents in, signed webhooks out: durable, observable, yours.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Command {
     Publish(publish::Arguments),
     /// Receives webhooks, checks their signatures and prints what arrives.
     Listen(listen::Arguments),
+    /// Makes a token for the ECG surface of a running `slipstream up`, and prints it.
+    EcgToken(ecg_token::Arguments),
     /// Shows the main job end to end on a system of its own, and checks each step.
     Demo(demo::Arguments),
     /// Brings a database's tables up to date.
@@ -38,6 +40,7 @@ impl Cli {
             Command::Up(arguments) => up::run(arguments).await,
             Command::Publish(arguments) => publish::run(arguments).await,
             Command::Listen(arguments) => listen::run(arguments).await,
+            Command::EcgToken(arguments) => ecg_token::run(arguments).await,
             Command::Demo(arguments) => demo::run(arguments).await,
             Command::Migrate(arguments) => migrate::run(arguments).await,
             Command::RotateMasterKey(arguments) => rotate::run(arguments).await,

@@ -34,6 +34,9 @@ pub(crate) struct Running {
     pub(crate) api_key: String,
     /// For `/admin/v1`.
     pub(crate) operator_token: String,
+    /// Whether it takes the tokens that `slipstream ecg-token` makes.
+    #[serde(default)]
+    pub(crate) makes_ecg_tokens: bool,
 }
 
 impl Running {
@@ -175,6 +178,7 @@ mod tests {
             site: text("s"),
             api_key: text("k"),
             operator_token: text("t"),
+            makes_ecg_tokens: true,
         };
         running.announce(&data).unwrap();
         assert_eq!(Running::require(root.path(), "wait").unwrap().api_key, "k");

@@ -6,6 +6,7 @@
 //! | `nats/` | the broker's configuration, port, log and store |
 //! | `registry.db`, `activity.db` | SQLite |
 //! | `master.key` | what all secrets in the databases and the broker hang on; readable by the owner only |
+//! | `ecg-issuer.key` | what `slipstream ecg-token` signs with; readable by the owner only |
 //! | `demo-account.json`, `operator-token`, `broker-token` | credentials, readable by the owner only |
 //! | `running.json` | where the running one answers, for `publish` and `listen`; gone when it has stopped |
 

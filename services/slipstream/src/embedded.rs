@@ -23,6 +23,7 @@ use self::services::Parts;
 use crate::broker::{Broker, BrokerOptions, Sync};
 use crate::credentials::{self, Running, master_key};
 use crate::data_dir::DataDir;
+use crate::ecg_issuer::EcgIssuer;
 use crate::settings::Settings;
 
 /// How long to wait for all checks to be ready.
@@ -87,7 +88,7 @@ impl Embedded {
             () = ctx.stop.cancelled() => Err(anyhow::anyhow!("interrupted while starting")),
             started = start(&data, &options, &ctx, &mut broker) => started,
         };
-        let Started { addresses, demo, operator_token, serving } = match started {
+        let Started { addresses, demo, operator_token, makes_ecg_tokens, serving } = match started {
             Ok(started) => started,
             Err(error) => {
                 abandon(&ctx, broker).await;
@@ -100,6 +101,7 @@ impl Embedded {
             site: demo.site.to_string(),
             api_key: demo.api_key,
             operator_token,
+            makes_ecg_tokens,
         };
         let facts = Facts {
             running,
@@ -183,6 +185,7 @@ struct Started {
     addresses: Addresses,
     demo: DemoCredentials,
     operator_token: String,
+    makes_ecg_tokens: bool,
     serving: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -221,6 +224,11 @@ async fn start(
     };
     // On this very task: the broker dies with the thread that starts it.
     let ((), demo) = tokio::try_join!(start_broker, seed)?;
+    let mut auth = options.settings.auth.clone();
+    let makes_ecg_tokens = EcgIssuer::is_wanted(&auth, public);
+    if makes_ecg_tokens {
+        auth.ecg.push(EcgIssuer::find_or_make(data)?.settings());
+    }
     let parts = Parts {
         http: http.clone(),
         bus: slipstream_bus::BusConfig {
@@ -233,13 +241,13 @@ async fn start(
         activity_database: sqlite(data, "activity.db"),
         operator_token: operator_token.clone(),
         address: public,
-        settings: Settings { secrets, ..options.settings.clone() },
+        settings: Settings { secrets, auth, ..options.settings.clone() },
     };
     // Boxed: four starts in one are large.
     let routers = Box::pin(parts.start(ctx)).await?;
     let ctx = ctx.clone();
     let serving = tokio::spawn(async move { ctx.serve(listeners, routers, &http).await });
-    Ok(Started { addresses, demo, operator_token, serving })
+    Ok(Started { addresses, demo, operator_token, makes_ecg_tokens, serving })
 }
 
 /// Where the broker is: ours, or else the one that was named.

@@ -7,6 +7,8 @@ mod console;
 mod credentials;
 mod data_dir;
 mod demo;
+mod ecg_issuer;
+mod ecg_token;
 mod embedded;
 mod environment;
 mod events;

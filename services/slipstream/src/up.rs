@@ -120,6 +120,9 @@ fn greet(facts: &Facts, data: &DataDir, credentials: Credentials<'_>) {
         field("API key", format_args!("the api_key in {}", file.display()));
         field("operator token", format_args!("the operator_token in {}", file.display()));
     }
+    if running.makes_ecg_tokens {
+        field("ECG tokens", "slipstream ecg-token --role webhookManager --organization UUID");
+    }
     say("");
     say(Style::Faint.paint("Publish an event:"));
     say(format_args!(
@@ -166,6 +169,7 @@ mod tests {
             site: text("s"),
             api_key: text("canary-key"),
             operator_token: text("canary-token"),
+            makes_ecg_tokens: true,
         };
         let shown = Credentials::shown(&running, true);
         assert_eq!((shown.api_key, shown.operator_token, shown.are_shown), ("canary-key", "canary-token", true));

@@ -61,6 +61,7 @@ pub async fn seed_demo(store: &Store, file: &Path) -> anyhow::Result<DemoCredent
             billing_organisation: organisation,
             product: Product::Testing,
             pms_specific_id: None,
+            ecg_organization: None,
         };
         sites::put(&transaction, &site, &details).await?;
     }

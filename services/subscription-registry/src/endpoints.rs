@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use slipstream_bus::{Consumer, Message};
-use slipstream_core::config::{Consent, DisabledReason, EndpointState, Subscription};
+use slipstream_bus::{Consumer, Message, subject};
+use slipstream_core::config::{Consent, DisabledReason, EndpointState, Subscription, Surface};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::timestamp::Timestamp;
@@ -138,7 +138,16 @@ async fn settle(registry: &Registry, message: &Message) {
     if change == EndpointChange::Removed {
         return;
     }
-    while let Err(error) = registry.switch(id, Switch::Found(change, Seen { at, revision })).await {
+    let seen = Seen { at, revision };
+    let is_ecg = subject::endpoint(Surface::Ecg, id) == message.subject;
+    let switch = async || {
+        if is_ecg {
+            registry.switch_ecg(id, change, seen).await
+        } else {
+            registry.switch(id, Switch::Found(change, seen)).await.map(drop)
+        }
+    };
+    while let Err(error) = switch().await {
         let is_passing = error.is_passing();
         let error = format!("{:#}", anyhow::Error::from(error));
         if !is_passing {

@@ -7,7 +7,7 @@
 //! from the bus about an endpoint may be acknowledged before the event is published, and its redelivery, which finds
 //! nothing to change, has nothing to tell.
 //!
-//! What is noted for the audit ([`crate::audited`]) is published with it.
+//! What is noted for the audit ([`crate::audited`]), and posts ([`crate::ecg`]), are published with it.
 
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use slipstream_core::timestamp::Timestamp;
 use slipstream_store::outbox::{self, Entry};
 use slipstream_store::{DatabaseTransaction, StoreError, sites};
 
+use crate::ecg::activation;
 use crate::registry::{Registry, RegistryError};
 
 /// Events that are published together.
@@ -65,17 +66,27 @@ impl Registry {
         }
     }
 
-    /// Publishes everything that is noted: records of the audit, and then events.
+    /// Publishes everything that is noted: records of the audit, events, and posts. What the bus refuses of one kind holds up
+    /// none of another.
     pub(crate) async fn publish_noted(&self) -> Result<(), RegistryError> {
+        let (audited, events) = (self.publish_audited().await, self.publish_events().await);
+        let posts = self.publish_posts().await;
+        audited.and(events).and(posts)
+    }
+
+    async fn publish_audited(&self) -> Result<(), RegistryError> {
         loop {
             let records = outbox::audited::oldest(self.store().connection(), BATCH).await?;
             if records.is_empty() {
-                break;
+                return Ok(());
             }
             try_join_all(records.iter().map(|record| self.audit().record(record))).await?;
             let ids: Vec<_> = records.iter().map(|record| record.id).collect();
             outbox::audited::remove(self.store().connection(), &ids).await?;
         }
+    }
+
+    async fn publish_events(&self) -> Result<(), RegistryError> {
         loop {
             let entries = outbox::oldest(self.store().connection(), BATCH).await?;
             if entries.is_empty() {
@@ -85,6 +96,24 @@ impl Registry {
             let messages: Vec<_> = entries.into_iter().map(message).collect();
             self.events().publish_each(&messages).await?;
             outbox::remove(self.store().connection(), &keys).await?;
+        }
+    }
+
+    async fn publish_posts(&self) -> Result<(), RegistryError> {
+        loop {
+            let noted = outbox::posts::oldest(self.store().connection(), BATCH).await?;
+            if noted.is_empty() {
+                return Ok(());
+            }
+            // Another replica may have noted one, and not put it in force yet: nobody would take it.
+            for post in &noted {
+                self.mirror_ecg_subscription(post.subscription).await?;
+            }
+            let (records, deliveries): (Vec<_>, Vec<_>) = noted.iter().map(activation::messages).unzip();
+            self.outcomes().publish_each(&records).await?;
+            self.deliveries().publish_each(&deliveries).await?;
+            let ids: Vec<_> = noted.iter().map(|post| post.posted.delivery).collect();
+            outbox::posts::remove(self.store().connection(), &ids).await?;
         }
     }
 }

@@ -6,6 +6,7 @@ use rand::TryRng as _;
 use rand::rngs::SysRng;
 use slipstream_core::config::{KeyHash, SigningKey};
 use slipstream_core::ids::AccountId;
+use slipstream_core::sealing::SecretText;
 use slipstream_core::signing::{Key, Scheme};
 use zeroize::Zeroizing;
 
@@ -68,6 +69,11 @@ pub(crate) fn signing_key(scheme: Scheme) -> SigningKey {
     SigningKey { secret: key.shown().into(), until: None }
 }
 
+/// A new secret of an ECG subscription: 256 random bits in base64url (SPEC 6.5).
+pub(crate) fn ecg_secret() -> SecretText {
+    SecretText::new(URL_SAFE_NO_PAD.encode(random_bytes()))
+}
+
 fn random_bytes() -> [u8; 32] {
     let mut bytes = [0; 32];
     SysRng.try_fill_bytes(&mut bytes).expect("an operating system without randomness cannot run this service");
@@ -94,6 +100,13 @@ mod tests {
             assert!(shown.starts_with(prefix) && one != other);
             assert_eq!(Key::parse(shown).unwrap().scheme(), scheme);
         }
+    }
+
+    #[test]
+    fn secrets_of_ecg_subscriptions_have_43_characters_and_no_two_are_equal() {
+        let [one, other] = [ecg_secret(), ecg_secret()];
+        assert_ne!(one, other);
+        assert_eq!(one.expose().unwrap().len(), 43);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | how SQL and the bucket stay equal | `registry`, `reconcile` |
 //! | which subscriptions are accepted | `slipstream`, `slipstream::body` |
 //! | what operators can do | `operator` |
+//! | what can be configured on the ECG surface | `ecg` |
 //! | how a body is read, and how a refusal names the member | `json` |
 //! | how a receiver is asked for its consent, and how it gives it later | `handshake` |
 //! | what happens when a receiver fails, recovers or answers 410 | `endpoints` |
@@ -20,6 +21,7 @@
 mod audited;
 mod config;
 mod demo;
+mod ecg;
 mod endpoints;
 mod events;
 mod handshake;
@@ -43,6 +45,7 @@ use slipstream_core::sealing::Tenant;
 use slipstream_service::access::{Around, RouteError, Routers, Routes};
 use slipstream_service::audit::Audit;
 use slipstream_service::auth::Guards;
+use slipstream_service::ecg::{refuse, shape};
 use slipstream_service::idempotency::Idempotency;
 use slipstream_service::{Context, Directory, Vault, idempotency};
 use slipstream_store::Store;
@@ -52,6 +55,7 @@ pub use self::config::{
     Origin, Schemes, SigningConfig,
 };
 pub use self::demo::{DemoCredentials, seed_demo};
+use self::ecg::health::Indicators;
 use self::handshake::Handshake;
 pub use self::openapi::documents;
 use self::registry::Registry;
@@ -75,6 +79,7 @@ async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     // Before anything is written.
     secrets::check_database(&store, &vault).await?;
     store.migrate().await.context("cannot migrate the database")?;
+    ecg::seeds::apply(&store).await.context("cannot apply the reference data")?;
     let bus = Bus::connect(&config.bus).await.context("cannot use the bus")?;
     slipstream_service::watch_bus(ctx, "registry.bus", &bus);
     let bucket = bus.config_bucket().await.context("cannot open the config bucket")?;
@@ -99,27 +104,31 @@ async fn connect(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
     }
     let directory = Directory::watch_and_open(&bus, &vault, ctx).await?;
     let guards = config.auth.start(directory.clone(), ctx).context("auth")?.with_operator(&config.operator);
+    let indicators = Indicators::start(registry.store(), &bus, ctx).await.context("cannot listen for dispatchers")?;
     let state = AppState {
         registry,
         directory,
         handshake,
+        indicators,
         schemes: config.signing.schemes.as_slice().into(),
         targets,
         body_timeout: config.http.body_timeout,
     };
     // From the outermost to the innermost: a repeat of a request is no second act.
     let around: [Arc<dyn Around>; 2] = [Arc::new(once), Arc::new(Audit::new(&bus, registry::NAME, &ctx.to_the_end))];
-    Ok(routes(&guards, around, state)?)
+    Ok(routes(&guards, &around, &state)?)
 }
 
-/// All routes. What receivers use needs no credential; a caller of the surface with a quota pays a token for each request.
-fn routes(guards: &Guards, around: [Arc<dyn Around>; 2], state: AppState) -> Result<Routers, RouteError> {
-    let routes = around.into_iter().fold(Routes::new(guards), Routes::around);
-    operator::add(slipstream::add(routes))
+/// All routes. What receivers use needs no credential; a caller of a surface with a quota pays a token for each request.
+fn routes(guards: &Guards, around: &[Arc<dyn Around>], state: &AppState) -> Result<Routers, RouteError> {
+    let with = |routes: Routes<AppState>| around.iter().cloned().fold(routes, Routes::around);
+    let routes = operator::add(slipstream::add(with(Routes::new(guards))))
         .add(Method::GET, handshake::callback::PATH, handshake::callback::grant)
         .add(Method::POST, handshake::callback::PATH, handshake::callback::grant_by_post)
-        .add(Method::GET, key_set::PATH, key_set::get)
-        .with_state(state)
+        .add(Method::GET, key_set::PATH, key_set::get);
+    // Outermost: whatever is refused further in gets the shape that refusals of this surface have.
+    let of_ecg = Routes::new(guards).refusing_with(refuse).around(shape());
+    Ok(routes.with_state(state.clone())?.merge(ecg::add(with(of_ecg)).with_state(state.clone())?))
 }
 
 /// Runs this service as a process of its own: signals, listener, drain.

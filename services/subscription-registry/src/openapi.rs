@@ -9,7 +9,7 @@ use utoipa::openapi::schema::{Schema, Type};
 use utoipa::openapi::{Object, RefOr};
 use utoipa::{IntoParams, OpenApi, PartialSchema, ToSchema};
 
-use crate::{handshake, key_set, operator, slipstream};
+use crate::{ecg, handshake, key_set, operator, slipstream};
 
 #[derive(OpenApi)]
 #[openapi(paths(handshake::callback::grant, handshake::callback::grant_by_post, key_set::get))]
@@ -20,6 +20,7 @@ pub fn documents() -> Documents {
     Documents::default()
         .slipstream(slipstream::Operations::openapi())
         .slipstream(ForReceivers::openapi())
+        .ecg(ecg::Operations::openapi())
         .operator(operator::Operations::openapi())
 }
 
@@ -68,5 +69,23 @@ impl PartialSchema for FeatureName {
 impl ToSchema for FeatureName {
     fn name() -> Cow<'static, str> {
         "FeatureName".into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_operation_has_its_row_in_the_access_table_and_no_name_stands_for_two_things() {
+        let written = documents().finish().unwrap();
+        let of_ecg: serde_json::Value = serde_json::from_str(&written.ecg).unwrap();
+        let paths = of_ecg["paths"].as_object().unwrap();
+        let operations = paths.values().flat_map(|path| path.as_object().unwrap().keys());
+        // E1 to E31, E34 to E40, E51 to E53.
+        assert_eq!(
+            operations.filter(|name| ["get", "post", "put", "patch", "delete"].contains(&name.as_str())).count(),
+            41
+        );
     }
 }

@@ -7,7 +7,7 @@ mod list;
 mod organisations;
 mod secrets;
 mod sites;
-mod text;
+pub(crate) mod text;
 
 use http::{HeaderName, Method, header};
 use slipstream_core::problem::{Problem, ProblemKind};
@@ -18,7 +18,7 @@ use utoipa::OpenApi;
 use crate::state::AppState;
 
 /// Answers that hold a secret are kept by nobody.
-const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
+pub(crate) const NO_STORE: [(HeaderName, &str); 1] = [(header::CACHE_CONTROL, "no-store")];
 
 /// Adds the routes. All need the operator's token.
 pub(crate) fn add(routes: Routes<AppState>) -> Routes<AppState> {

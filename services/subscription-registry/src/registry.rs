@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use slipstream_bus::{Bus, BusError, ConfigBucket, Outgoing, PublishError, Publisher, StreamName, subject};
-use slipstream_core::config::{Subscription, Surface};
+use slipstream_core::config::{EcgSecret, Subscription, Surface};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
 use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::problem::{Problem, ProblemKind};
+use slipstream_core::sealing::Place;
 use slipstream_service::audit::Audit;
 use slipstream_service::http::ToTheEnd;
 use slipstream_service::vault::VaultError;
@@ -31,6 +32,8 @@ pub(crate) const NAME: &str = "subscription-registry";
 
 /// What the key of a subscription begins with; see [`slipstream_core::config::Record::key`].
 const SUBSCRIPTION: &str = "subscription.";
+/// The same of the ECG surface.
+const ECG_SUBSCRIPTION: &str = "ecg_subscription.";
 
 /// A change that is not, or not yet, in force. A repeat is harmless.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,8 @@ pub(crate) enum RegistryError {
     Vault(#[from] VaultError),
     #[error("the site has {0} subscriptions, which is as many as it may have")]
     SiteFull(u32),
+    #[error("the organization has {0} webhook subscriptions, which is as many as it may have")]
+    OrganizationFull(u32),
 }
 
 impl RegistryError {
@@ -55,7 +60,7 @@ impl RegistryError {
         match self {
             Self::Store(error) => error.is_transient(),
             Self::Bucket(_) | Self::Publish(_) | Self::Unanswered => true,
-            Self::Vault(_) | Self::SiteFull(_) => false,
+            Self::Vault(_) | Self::SiteFull(_) | Self::OrganizationFull(_) => false,
         }
     }
 }
@@ -69,7 +74,9 @@ impl From<RegistryError> for ApiError {
             }
             RegistryError::Store(ref store) if !store.is_transient() => Self::internal(error),
             RegistryError::Vault(_) => Self::internal(error),
-            RegistryError::SiteFull(_) => Problem::new(ProblemKind::Unprocessable, error.to_string()).into(),
+            RegistryError::SiteFull(_) | RegistryError::OrganizationFull(_) => {
+                Problem::new(ProblemKind::Unprocessable, error.to_string()).into()
+            }
             RegistryError::Store(_) => Self::unavailable("the database did not answer in time", error),
             _ => Self::unavailable("the change could not be put in force in time; repeat it", error),
         }
@@ -93,20 +100,23 @@ pub(crate) struct Registry {
     bus: Bus,
     outcomes: Publisher,
     events: Publisher,
+    deliveries: Publisher,
     audit: Audit,
     vault: Vault,
     limits: LimitsConfig,
     /// Removed subscriptions that are not yet announced: that is tried again with the next removal, and at the next
     /// reconciling. Lost in a crash; then waiting deliveries are cancelled when they are due, instead of at once.
-    unannounced: Arc<Mutex<BTreeMap<SubscriptionId, Removal>>>,
+    unannounced: Arc<Mutex<BTreeMap<SubscriptionId, (Surface, Removal)>>>,
 }
 
 impl Registry {
     pub(crate) fn new(store: Store, bucket: ConfigBucket, bus: &Bus, vault: Vault, limits: LimitsConfig) -> Self {
-        let [outcomes, events] = [StreamName::Outcomes, StreamName::Events].map(|stream| bus.publisher(stream));
+        let [outcomes, events, deliveries] =
+            [StreamName::Outcomes, StreamName::Events, StreamName::Work].map(|stream| bus.publisher(stream));
         // Nothing that is recorded here is a request that somebody could leave.
         let audit = Audit::new(bus, NAME, &ToTheEnd::default());
-        Self { store, bucket, bus: bus.clone(), outcomes, events, audit, vault, limits, unannounced: Arc::default() }
+        let (bus, unannounced) = (bus.clone(), Arc::default());
+        Self { store, bucket, bus, outcomes, events, deliveries, audit, vault, limits, unannounced }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -127,9 +137,25 @@ impl Registry {
         &self.events
     }
 
+    /// Where deliveries of our own are published.
+    pub(crate) fn deliveries(&self) -> &Publisher {
+        &self.deliveries
+    }
+
+    /// Where it is published what is recorded of deliveries.
+    pub(crate) fn outcomes(&self) -> &Publisher {
+        &self.outcomes
+    }
+
     /// Where records of the audit are published.
     pub(crate) fn audit(&self) -> &Audit {
         &self.audit
+    }
+
+    /// A secret of a subscription of the ECG surface, to be shown. There must be a key, see [`Registry::ensure_key`].
+    pub(crate) fn opened_ecg_secret(&self, id: SubscriptionId, secret: &EcgSecret) -> Result<String, RegistryError> {
+        let opened = self.vault.unseal(&secret.secret, &Place::ecg_secret(id))?;
+        Ok(opened.expose().expect("it was opened just now").to_owned())
     }
 
     /// How much one tenant may have.
@@ -154,12 +180,12 @@ impl Registry {
                     written = Some(record.revision());
                 }
                 None => {
-                    let removed: Option<SubscriptionId> = key.strip_prefix(SUBSCRIPTION).and_then(|id| id.parse().ok());
+                    let removed = subscription_of(key);
                     // Before it is tried: whoever waits for this may give up in between.
-                    self.unannounced().extend(removed.map(|id| (id, Removal::Begun)));
+                    self.unannounced().extend(removed.map(|(surface, id)| (id, (surface, Removal::Begun))));
                     self.bucket.delete(key).await?;
-                    self.unannounced().extend(removed.map(|id| (id, Removal::InForce)));
-                    return self.announce_removals().await;
+                    self.unannounced().extend(removed.map(|(surface, id)| (id, (surface, Removal::InForce))));
+                    return Box::pin(self.announce_removals()).await;
                 }
             }
         }
@@ -167,7 +193,19 @@ impl Registry {
 
     /// Makes the bucket say what SQL says about a subscription.
     pub(crate) async fn mirror_subscription(&self, id: SubscriptionId) -> Result<(), RegistryError> {
-        self.mirror(&subscription_key(id)).await
+        self.mirror(&key_of(Surface::Slipstream, id)).await
+    }
+
+    /// Makes the bucket say what SQL says about a subscription of the ECG surface.
+    pub(crate) async fn mirror_ecg_subscription(&self, id: SubscriptionId) -> Result<(), RegistryError> {
+        self.mirror(&key_of(Surface::Ecg, id)).await
+    }
+
+    /// Puts in force that a subscription of the ECG surface is deleted. Its tombstone stays in the bucket.
+    pub(crate) async fn remove_ecg_subscription(&self, id: SubscriptionId) -> Result<(), RegistryError> {
+        // Before it is tried, as of all others.
+        self.unannounced().insert(id, (Surface::Ecg, Removal::Begun));
+        self.finish_removals().await
     }
 
     /// Makes the bucket say what SQL says about an account.
@@ -201,16 +239,20 @@ impl Registry {
     /// out of the bucket.
     pub(crate) async fn announce_removals(&self) -> Result<(), RegistryError> {
         let removals: Vec<_> = self.unannounced().iter().map(|(id, removal)| (*id, *removal)).collect();
-        for (id, removal) in removals {
+        for (id, (surface, removal)) in removals {
             if removal == Removal::Begun {
-                self.bucket.delete(&subscription_key(id)).await?;
-                self.unannounced().insert(id, Removal::InForce);
+                let key = key_of(surface, id);
+                match surface {
+                    Surface::Slipstream => self.bucket.delete(&key).await?,
+                    // A tombstone takes its place.
+                    Surface::Ecg => self.mirror_now(&key).await?,
+                }
+                self.unannounced().insert(id, (surface, Removal::InForce));
             }
             let (at, change) = (clock::now(), EndpointChange::Removed);
             let change = EndpointChanged { subscription: id, at, change, revision: None };
             let payload = serde_json::to_vec(&change).expect("ids, times and names always serialise");
-            // Slipstream is the only surface there is; its name is all that the subject needs of a row that is gone.
-            let message = Outgoing::new(subject::endpoint(Surface::Slipstream, id), payload.into());
+            let message = Outgoing::new(subject::endpoint(surface, id), payload.into());
             self.outcomes.publish(message.id(&format!("removed.{id}"))).await?;
             // What waits would end at the dispatcher's gate when it is due; it need not wait for that.
             self.bus.cancel_schedules(&subject::waiting_of(id)).await?;
@@ -219,13 +261,22 @@ impl Registry {
         Ok(())
     }
 
-    fn unannounced(&self) -> std::sync::MutexGuard<'_, BTreeMap<SubscriptionId, Removal>> {
+    fn unannounced(&self) -> std::sync::MutexGuard<'_, BTreeMap<SubscriptionId, (Surface, Removal)>> {
         // A map of ids is whole at any time, so a panic elsewhere does not spoil it.
         self.unannounced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The key of a subscription; see [`slipstream_core::config::Record::key`].
-fn subscription_key(id: SubscriptionId) -> String {
-    format!("{SUBSCRIPTION}{id}")
+fn key_of(surface: Surface, id: SubscriptionId) -> String {
+    match surface {
+        Surface::Slipstream => format!("{SUBSCRIPTION}{id}"),
+        Surface::Ecg => format!("{ECG_SUBSCRIPTION}{id}"),
+    }
+}
+
+/// The subscription whose key this is.
+fn subscription_of(key: &str) -> Option<(Surface, SubscriptionId)> {
+    let of = |surface, prefix| Some((surface, key.strip_prefix(prefix)?.parse().ok()?));
+    of(Surface::Slipstream, SUBSCRIPTION).or_else(|| of(Surface::Ecg, ECG_SUBSCRIPTION))
 }

@@ -15,10 +15,12 @@ use slipstream_core::problem::Problem;
 use slipstream_core::signing::Scheme;
 use slipstream_service::audit::Note;
 use slipstream_service::directory::Snapshot;
+use slipstream_service::ecg::body::BodyTimeout;
 use slipstream_service::{ApiError, Directory, json};
 use slipstream_store::subscriptions::Owner;
 use slipstream_webhook::AddressPolicy;
 
+use crate::ecg::health::Indicators;
 use crate::handshake::Handshake;
 use crate::registry::{Registry, RegistryError};
 
@@ -32,6 +34,8 @@ pub(crate) struct AppState {
     pub(crate) directory: Directory,
     pub(crate) targets: Arc<AddressPolicy>,
     pub(crate) handshake: Handshake,
+    /// What the health check of the ECG surface is answered from.
+    pub(crate) indicators: Indicators,
     /// How a new subscription signs.
     pub(crate) schemes: Arc<[Scheme]>,
     pub(crate) body_timeout: Duration,
@@ -87,6 +91,12 @@ impl AppState {
     fn in_force(&self, fit: impl Fn(&Subscription) -> bool) -> Vec<SubscriptionId> {
         let snapshot = self.directory.load();
         snapshot.subscriptions().iter().filter(|it| fit(it)).map(|it| it.id).collect()
+    }
+}
+
+impl BodyTimeout for AppState {
+    fn body_timeout(&self) -> Duration {
+        self.body_timeout
     }
 }
 

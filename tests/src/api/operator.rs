@@ -7,8 +7,9 @@ use http::Method;
 use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use slipstream_test_support::builders::{EventBuilder, ORGANISATION};
+use slipstream_test_support::builders::{EventBuilder, ORGANISATION, SITE};
 use slipstream_test_support::eventually;
+use uuid::Uuid;
 
 use super::account::{Account, Credentials};
 use super::records::{Delivery, Explained};
@@ -54,8 +55,14 @@ struct Page {
 }
 
 impl Operator {
-    pub(crate) fn new(bases: Bases) -> Self {
+    /// The operator of the system whose APIs are there.
+    pub fn new(bases: Bases) -> Self {
         Self { http: client(), bases }
+    }
+
+    /// Where the APIs are.
+    pub const fn bases(&self) -> Bases {
+        self.bases
     }
 
     /// A request to the registry at a path under `/admin/v1`.
@@ -104,6 +111,14 @@ impl Operator {
         self.registry(Method::PUT, &format!("sites/{slug}"), Some(body)).await.expect(200);
     }
 
+    /// Links a site of [`ORGANISATION`] to an organization of the ECG surface, or takes the link away.
+    pub async fn link_site(&self, slug: &str, organization: Option<Uuid>) {
+        let body = json!({ "name": format!("Practice {slug}"), "organisation": ORGANISATION, "product": "Testing",
+            "ecgOrganization": organization });
+        let put: Value = self.registry(Method::PUT, &format!("sites/{slug}"), Some(body)).await.parsed(200);
+        assert_eq!(put["ecgOrganization"], json!(organization), "{put}");
+    }
+
     /// Makes an account.
     pub async fn create_account(&self, new: &NewAccount) -> Credentials {
         let body = json!({ "displayName": "Test account", "kind": new.kind, "sites": new.sites,
@@ -111,6 +126,18 @@ impl Operator {
         let created: Value = self.registry(Method::POST, "accounts", Some(body)).await.parsed(201);
         let text = |value: &Value| value.as_str().expect("ids and keys are texts").to_owned();
         Credentials { id: text(&created["id"]), key: text(&created["keys"]["primary"]) }
+    }
+
+    /// A new account at [`SITE`], in force everywhere.
+    pub async fn account(&self, new: NewAccount) -> Account {
+        let account = Account::new(self.bases, SITE, self.create_account(&new).await);
+        // Each service learns of it by itself, some milliseconds later.
+        eventually(LIMIT, async || match account.empty_batch().await.status {
+            401 => Err("ingest does not know the account"),
+            _ => Ok(()),
+        })
+        .await;
+        account
     }
 
     /// Makes a new primary key for an account; the one before stops working.

@@ -111,6 +111,10 @@ impl FourProcesses {
         self.find(service).operator_address
     }
 
+    pub(super) fn program(&mut self, service: Service) -> &mut Program {
+        &mut self.find(service).program
+    }
+
     pub(super) fn kill9(&mut self, service: Service) {
         self.find(service).process.kill9();
     }

@@ -46,10 +46,15 @@ pub struct Settings {
     /// Whose tokens are taken: the URL of an [`Issuer`](slipstream_test_support::Issuer), whose claim `sites` says where
     /// they are good. Default here, as in production: nobody's.
     pub issuer: Option<String>,
+    /// Whose tokens the ECG surface takes: the URL of an [`Issuer`](slipstream_test_support::Issuer). Default here: nobody's
+    /// in processes of their own; `slipstream up` takes those that it makes itself.
+    pub ecg_issuer: Option<String>,
     /// The password of the broker's only user. Default here: anybody may connect.
     pub bus_password: Option<String>,
     /// A password in the database's URL; the tests' PostgreSQL takes any. Default here: none.
     pub database_password: Option<String>,
+    /// Where the master key is. Default here: in a file that all tests share.
+    pub master_key_file: Option<PathBuf>,
     /// What is logged, in `tracing`'s filter syntax. Default here: as in production.
     pub log_filter: Option<String>,
     /// Where traces go. Default here: nowhere.
@@ -71,8 +76,10 @@ impl Default for Settings {
             handshake: Handshake::Optional,
             disabled_after: (Duration::from_hours(5 * 24), 20),
             issuer: None,
+            ecg_issuer: None,
             bus_password: None,
             database_password: None,
+            master_key_file: None,
             log_filter: None,
             otlp_endpoint: None,
         }
@@ -147,7 +154,7 @@ impl Settings {
         ];
         let mut variables = if service.has_database() { secrets } else { Vec::new() };
         if service.opens_secrets() {
-            let file = slipstream_test_support::secrets::master_key_file();
+            let file = self.master_key_file.clone().unwrap_or_else(slipstream_test_support::secrets::master_key_file);
             variables.push(("SLIPSTREAM__SECRETS__MASTER_KEY_FILE", file.display().to_string()));
         }
         ServiceConfig { file, variables }
@@ -182,30 +189,58 @@ impl Settings {
             ),
             Service::ActivityLog => write!(
                 text,
-                "[health]\nevery = \"100ms\"\ndisable_after = \"{}ms\"\nattempts_min = {}\n",
+                "[health]\nevery = \"100ms\"\ndisable_after = \"{}ms\"\nattempts_min = {}\n\
+                 [delivery]\nretry_schedule_ms = {:?}\n",
                 self.disabled_after.0.as_millis(),
                 self.disabled_after.1,
+                self.retry_schedule_ms,
             ),
             Service::Ingest => Ok(()),
         };
         written.expect("writing to a string cannot fail");
-        if self.log_filter.is_some() || self.otlp_endpoint.is_some() {
-            text.push_str("[telemetry]\n");
+        text.push_str(&self.telemetry_toml());
+        if service.takes_tokens() {
+            text.push_str(&self.issuer_toml());
         }
-        for (name, value) in [("filter", &self.log_filter), ("otlp_endpoint", &self.otlp_endpoint)] {
-            if let Some(value) = value {
-                writeln!(text, "{name} = {value:?}").expect("writing to a string cannot fail");
-            }
-        }
-        if let (Some(issuer), true) = (&self.issuer, service.takes_tokens()) {
-            write!(
-                text,
-                "[[auth.issuers]]\nname = \"test\"\nissuer = \"{issuer}\"\naudiences = [\"{AUDIENCE}\"]\n\
-                 sites = {{ claim = \"sites\" }}\n"
-            )
-            .expect("writing to a string cannot fail");
+        if service.has_ecg() {
+            text.push_str(&self.ecg_issuer_toml());
         }
         text
+    }
+
+    fn telemetry_toml(&self) -> String {
+        let set = [("filter", &self.log_filter), ("otlp_endpoint", &self.otlp_endpoint)];
+        let lines = set.iter().filter_map(|(name, value)| Some(format!("{name} = {:?}\n", value.as_ref()?)));
+        lines.fold("[telemetry]\n".to_owned(), |text, line| text + &line)
+    }
+
+    fn issuer_toml(&self) -> String {
+        let Some(issuer) = &self.issuer else { return String::new() };
+        format!(
+            "[[auth.issuers]]\nname = \"test\"\nissuer = \"{issuer}\"\naudiences = [\"{AUDIENCE}\"]\n\
+             sites = {{ claim = \"sites\" }}\n"
+        )
+    }
+
+    fn ecg_issuer_toml(&self) -> String {
+        let Some(issuer) = &self.ecg_issuer else { return String::new() };
+        format!("[[auth.ecg]]\nname = \"ecg\"\nissuer = \"{issuer}\"\naudiences = [\"{AUDIENCE}\"]\n")
+    }
+
+    /// Writes what `slipstream up` is told beside its own defaults. It takes webhooks to loopback by itself.
+    pub(crate) fn write_for_up(&self, directory: &Path) -> PathBuf {
+        let file = directory.join("slipstream.toml");
+        let text = format!(
+            "[delivery]\nretry_schedule_ms = {:?}\nattempt_timeout_ms = {}\n[handshake]\npolicy = \"{}\"\n{}{}{}",
+            self.retry_schedule_ms,
+            self.attempt_timeout.as_millis(),
+            self.handshake.as_str(),
+            self.telemetry_toml(),
+            self.issuer_toml(),
+            self.ecg_issuer_toml(),
+        );
+        std::fs::write(&file, text).expect("a fresh directory can be written");
+        file
     }
 }
 

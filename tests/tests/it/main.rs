@@ -3,6 +3,7 @@
 mod accounts;
 mod audit;
 mod conformance;
+mod ecg;
 mod examples;
 mod faults;
 mod interop;

@@ -12,16 +12,21 @@ use slipstream_tests::System;
 /// Set, the test writes the documents where they are committed, in place of comparing.
 const UPDATE: &str = "SLIPSTREAM_UPDATE_OPENAPI";
 
-/// What all services together have: JSON as it is committed, by name, whether for operators.
-fn documents() -> [(&'static str, bool, String); 2] {
+/// What all services together have.
+fn written() -> Written {
     let services = [
         slipstream_ingest::documents(),
         slipstream_subscription_registry::documents(),
         slipstream_activity_log::documents(),
     ];
     let all = services.into_iter().fold(Documents::of_every_process(), Documents::merge);
-    let Written { slipstream, operator } = all.finish().unwrap();
-    [("slipstream", false, slipstream), ("operator", true, operator)]
+    all.finish().unwrap()
+}
+
+/// JSON as it is committed, by name.
+fn documents() -> [(&'static str, String); 3] {
+    let Written { slipstream, ecg, operator, .. } = written();
+    [("slipstream", slipstream), ("ecg", ecg), ("operator", operator)]
 }
 
 fn committed(name: &str) -> PathBuf {
@@ -32,7 +37,8 @@ fn committed(name: &str) -> PathBuf {
 fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
     let mut operations = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
+        // A path may say where it is served, too.
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(name, _)| *name != "servers") {
             operations.push((method.to_uppercase(), path.as_str(), operation));
         }
     }
@@ -41,7 +47,8 @@ fn operations(document: &Value) -> Vec<(String, &str, &Value)> {
 
 #[test]
 fn every_entry_of_the_access_table_is_an_operation_of_its_document_and_the_reverse() {
-    let documents = documents().map(|(_, is_for_operators, json)| {
+    let Written { public, operator, .. } = written();
+    let documents = [(false, public), (true, operator)].map(|(is_for_operators, json)| {
         let document: Value = serde_json::from_str(&json).unwrap();
         (is_for_operators, document)
     });
@@ -71,7 +78,7 @@ fn every_entry_of_the_access_table_is_an_operation_of_its_document_and_the_rever
 
 #[test]
 fn operations_say_what_a_client_needs() {
-    for (name, _, json) in documents() {
+    for (name, json) in documents() {
         let document: Value = serde_json::from_str(&json).unwrap();
         assert_eq!(document["openapi"], "3.1.0");
         assert!(document["info"]["license"]["identifier"].is_string() && document["info"]["description"].is_string());
@@ -96,7 +103,7 @@ fn operations_say_what_a_client_needs() {
 
 #[test]
 fn references_lead_somewhere_and_nothing_is_there_that_none_leads_to() {
-    for (name, _, json) in documents() {
+    for (name, json) in documents() {
         let document: Value = serde_json::from_str(&json).unwrap();
         let mut used = BTreeSet::new();
         references(&document, &mut used);
@@ -129,7 +136,7 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "a switch for whoever changes the API, and no setting of a service")]
 fn the_committed_documents_are_what_the_code_says() {
-    for (name, _, json) in documents() {
+    for (name, json) in documents() {
         let path = committed(name);
         if std::env::var_os(UPDATE).is_some() {
             std::fs::write(&path, &json).unwrap();
@@ -160,9 +167,9 @@ fn names(json: &str) -> BTreeSet<String> {
 async fn one_process_serves_what_is_committed() {
     let system = System::one_process().await;
     let bases = system.bases();
-    let [(.., slipstream), (.., operator)] = documents();
-    assert_eq!(ask(bases.ingest, "/openapi.json").await, slipstream);
-    assert_eq!(ask(bases.ingest, "/api/v1/openapi.json").await, slipstream);
+    let Written { public, operator, .. } = written();
+    assert_eq!(ask(bases.ingest, "/openapi.json").await, public);
+    assert_eq!(ask(bases.ingest, "/api/v1/openapi.json").await, public);
     assert_eq!(ask(bases.operator.ingest, "/openapi.json").await, operator);
 }
 
@@ -170,12 +177,12 @@ async fn one_process_serves_what_is_committed() {
 async fn each_of_four_processes_serves_its_part() {
     let system = System::four_processes().await;
     let bases = system.bases();
-    let [(.., slipstream), (.., operator)] = documents();
+    let Written { public, operator, .. } = written();
     let mut served = BTreeSet::new();
     for base in [bases.ingest, bases.registry, bases.activity_log] {
         served.extend(names(&ask(base, "/openapi.json").await));
     }
-    assert_eq!(served, names(&slipstream));
+    assert_eq!(served, names(&public));
     let probes = names(&ask(bases.operator.ingest, "/openapi.json").await);
     assert_eq!(Vec::from_iter(&probes), ["GET /livez", "GET /metrics", "GET /openapi.json", "GET /readyz"]);
     let mut served = probes;

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use slipstream_service::access::{Access, Entry, TABLE, UnknownSite};
-use slipstream_service::auth::API_KEY;
+use slipstream_service::access::{Access, EcgTenant, Entry, TABLE, UnknownSite};
+use slipstream_service::auth::{API_KEY, EcgRole};
 use slipstream_test_support::builders::{ORGANISATION, SITE};
 use slipstream_test_support::{Issuer, eventually};
 use slipstream_tests::{Account, Bases, LIMIT, NewAccount, OPERATOR_TOKEN, Service, Settings, Shape, System};
@@ -17,6 +17,9 @@ slipstream_tests::journeys![every_route_lets_in_whom_its_entry_names_and_nobody_
 const OTHER_SITE: &str = "sUkLWZg";
 /// A slug of a site that nobody made.
 const NO_SITE: &str = "sgbHJdm";
+/// An organization of the ECG surface, and another one.
+const ORGANIZATION: &str = "321644ae-5b0f-4d0e-9c8c-0a8f8f3d7c11";
+const OTHER_ORGANIZATION: &str = "784600d0-5b0f-4d0e-9c8c-0a8f8f3d7c11";
 /// What the router answers where it has no route.
 const NO_ROUTE: &str = "there is nothing at this path";
 
@@ -24,6 +27,8 @@ const NO_ROUTE: &str = "there is nothing at this path";
 const OF_A_SITE: usize = 2 + 8 + 4 + 2;
 /// Of operators: their token, and what is 401.
 const OF_OPERATORS: usize = 1 + 7;
+/// On the ECG surface: an admin's token, what is 401, and a token without a role. Its own walk does the rest.
+const OF_ECG: usize = 1 + 6 + 1;
 /// Of anything else: whoever comes.
 const OF_ANYBODY: usize = 1;
 
@@ -73,7 +78,7 @@ impl Process {
 struct Answer {
     status: u16,
     www_authenticate: bool,
-    /// Of a problem; empty for anything else.
+    /// Of a problem, or the message of the ECG surface's; empty for anything else.
     detail: String,
 }
 
@@ -85,7 +90,9 @@ impl Answer {
 
 async fn every_route_lets_in_whom_its_entry_names_and_nobody_else(shape: Shape) {
     let issuer = Issuer::start().await;
-    let mut system = System::with(shape, Settings { issuer: Some(issuer.url()), ..Settings::default() }).await;
+    let ecg_issuer = Issuer::start().await;
+    let issuers = Settings { issuer: Some(issuer.url()), ecg_issuer: Some(ecg_issuer.url()), ..Settings::default() };
+    let mut system = System::with(shape, issuers).await;
     system.operator.put_site(OTHER_SITE).await;
     let right = system.external().await;
     let elsewhere = system.account(NewAccount { sites: json!([OTHER_SITE]), ..NewAccount::default() }).await;
@@ -93,6 +100,10 @@ async fn every_route_lets_in_whom_its_entry_names_and_nobody_else(shape: Shape) 
     let token = |roles: Value, sites: Value| {
         let token = issuer.token().claim("sub", "walker").claim("roles", roles).claim("sites", sites);
         format!("Bearer {}", token.sign())
+    };
+    let ecg_token = |roles: Value, organizations: Value| {
+        let token = ecg_issuer.token().claim("sub", ORGANIZATION).claim("roles", roles);
+        format!("Bearer {}", token.claim("organizationIds", organizations).sign())
     };
     let everything = json!(["Events.Publish", "Webhooks.Manage"]);
     let callers = Callers {
@@ -104,6 +115,10 @@ async fn every_route_lets_in_whom_its_entry_names_and_nobody_else(shape: Shape) 
         token_powerless: token(json!([]), json!([SITE])),
         token_bad: format!("{}x", token(json!(["Events.Publish"]), json!([SITE]))),
         operator: format!("Bearer {OPERATOR_TOKEN}"),
+        ecg_admin: ecg_token(json!(["webhookAdmin"]), json!([])),
+        ecg_manager: ecg_token(json!(["webhookManager"]), json!([ORGANIZATION])),
+        ecg_elsewhere: ecg_token(json!(["webhookManager"]), json!([OTHER_ORGANIZATION])),
+        ecg_powerless: ecg_token(json!([]), json!([ORGANIZATION])),
     };
     let processes = Process::all(shape, &mut system).await;
     let mut walk = Walk { client: right.http().clone(), bases: system.bases(), processes, cases: 0 };
@@ -129,6 +144,11 @@ fn expected_cases(entry: &Entry, processes: &[Process]) -> usize {
     let at_each_that_has_it = match entry.access {
         Access::Slipstream(..) => OF_A_SITE + usize::from(entry.method == Method::GET),
         Access::Operator => OF_OPERATORS + usize::from(entry.method == Method::GET),
+        // A manager either may or may not; an organization may be another's or malformed.
+        Access::Ecg(role, tenant) => {
+            let of_tenants = if tenant == EcgTenant::InPath { 2 } else { 0 };
+            OF_ECG + usize::from(role == EcgRole::Admin) + of_tenants + usize::from(entry.method == Method::GET)
+        }
         _ => OF_ANYBODY,
     };
     let of_path = |path: String| {
@@ -156,6 +176,10 @@ struct Callers {
     token_powerless: String,
     token_bad: String,
     operator: String,
+    ecg_admin: String,
+    ecg_manager: String,
+    ecg_elsewhere: String,
+    ecg_powerless: String,
 }
 
 impl Walk {
@@ -183,7 +207,7 @@ impl Walk {
         let response = request.send().await.unwrap_or_else(|error| panic!("{method} {path}: {error:?}"));
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let body: Value = response.json().await.unwrap_or_default();
-        let detail = body["detail"].as_str().unwrap_or_default().to_owned();
+        let detail = ["detail", "message"].iter().find_map(|it| body[it].as_str()).unwrap_or_default().to_owned();
         Answer { status, www_authenticate: headers.contains_key("www-authenticate"), detail }
     }
 
@@ -211,6 +235,7 @@ impl Walk {
         let right: &[Credential<'_>] = match entry.access {
             Access::Slipstream(..) => &[(API_KEY, &callers.key)],
             Access::Operator => &[("authorization", &callers.operator)],
+            Access::Ecg(..) => &[("authorization", &callers.ecg_admin)],
             Access::Public | Access::Probe => &[],
             other => panic!("the walk does not know how to go through {other:?}: tell it"),
         };
@@ -228,6 +253,7 @@ impl Walk {
             match entry.access {
                 Access::Slipstream(_, unknown) => at.site_route(route, unknown, callers).await,
                 Access::Operator => at.operator_route(callers).await,
+                Access::Ecg(role, tenant) => at.ecg_route(role, tenant, callers).await,
                 _ => {}
             }
         }
@@ -258,7 +284,9 @@ impl At<'_> {
     async fn lets_in(&mut self, credentials: &[Credential<'_>]) {
         let Answer { status, detail, .. } = self.ask(self.path, credentials).await;
         let is_probe = self.entry.access == Access::Probe;
-        let is_in = !matches!(status, 401 | 403 | 405) && detail != NO_ROUTE && (status < 500 || is_probe);
+        // Its purpose is to fail.
+        let fails = self.path.ends_with("/failed-response") && status == 500;
+        let is_in = !matches!(status, 401 | 403 | 405) && detail != NO_ROUTE && (status < 500 || is_probe || fails);
         assert!(is_in, "{} {}: the right caller got {status} {detail}", self.entry.method, self.path);
     }
 
@@ -328,6 +356,32 @@ impl At<'_> {
         self.refuses_head().await;
     }
 
+    async fn ecg_route(&mut self, role: EcgRole, tenant: EcgTenant, callers: &Callers) {
+        use StatusCode as S;
+        let path = self.path;
+        for (what, credentials) in [
+            ("no credential", &[][..]),
+            ("a bad token", &bearer("Bearer nonsense-of-some-length")),
+            ("another scheme", &bearer("Basic bm9uc2Vuc2U=")),
+            ("a key", &key(&callers.key)),
+            ("the operator's token", &bearer(&callers.operator)),
+            ("a token of the other surface", &bearer(&callers.token)),
+        ] {
+            self.refuses(what, path, credentials, S::UNAUTHORIZED).await;
+        }
+        self.refuses("a token without a role", path, &bearer(&callers.ecg_powerless), S::FORBIDDEN).await;
+        if role == EcgRole::Admin {
+            self.refuses("a manager's token", path, &bearer(&callers.ecg_manager), S::FORBIDDEN).await;
+        }
+        if tenant == EcgTenant::InPath {
+            let elsewhere = bearer(&callers.ecg_elsewhere);
+            self.refuses("a token of another organization", path, &elsewhere, S::FORBIDDEN).await;
+            let malformed = path.replace(ORGANIZATION, "nonsense");
+            self.refuses("a malformed id", &malformed, &bearer(&callers.ecg_manager), S::BAD_REQUEST).await;
+        }
+        self.refuses_head().await;
+    }
+
     /// `HEAD` comes as `GET` does.
     async fn refuses_head(&mut self) {
         if self.entry.method == Method::GET {
@@ -357,6 +411,11 @@ fn with_values(route: &str, site: &str) -> String {
         "slot" => "primary".to_owned(),
         "*path" => format!("{SITE}//try/1"),
         "id" | "key" | "subscription" => id.to_owned(),
+        "organizationId" => ORGANIZATION.to_owned(),
+        "webhookCategoryId" | "webhookEventId" | "subscriptionId" | "eventId" | "activationId" | "activityId" => {
+            id.to_owned()
+        }
+        "eventCode" => "vitals.observations.created".to_owned(),
         other => panic!("the walk has no value for {{{other}}}: give it one"),
     };
     let segment = |segment: &str| match segment.strip_prefix('{').and_then(|it| it.strip_suffix('}')) {

@@ -31,7 +31,7 @@ use slipstream_core::timestamp::Timestamp;
 use super::{Held, HeldEvents};
 use crate::connect::BusError;
 use crate::message::Outgoing;
-use crate::page::read_page;
+use crate::page::{MESSAGES_MAX, read_page};
 use crate::publish::PublishError;
 use crate::schedules::HoldError;
 use crate::stored::StoredEvent;
@@ -141,7 +141,7 @@ impl HeldEvents {
         let lists = subject::due_lists(lane, at.as_millis());
         let (mut due, mut from) = (Due::default(), 1);
         for _ in 0..PAGES_MAX {
-            let page = read_page(&self.bus, StreamName::Held, &lists, from).await?;
+            let page = read_page(&self.bus, StreamName::Held, &lists, from, MESSAGES_MAX).await?;
             let Some(last) = page.last() else { break };
             (due.last, from) = (last.sequence, last.sequence + 1);
             for list in page {

@@ -32,7 +32,8 @@ pub struct Audited {
     /// To which one, where that is known: what is created has no id before it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Whose site, where it is of one.
+    /// Whose site, where it is of one; of the ECG surface the organization, as
+    /// [`Slug::of_organization`](crate::slug::Slug::of_organization) names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Slug>,
     /// The trace of the request, if there was one: 32 hex digits.
@@ -141,6 +142,84 @@ names! {
     ReplayCancel = "replay.cancel",
     /// Every data key was wrapped by another master key.
     MasterKeyRotate = "master-key.rotate",
+    /// A category of webhook events was made.
+    EcgCategoryCreate = "ecg-category.create",
+    /// A category of webhook events was changed.
+    EcgCategoryUpdate = "ecg-category.update",
+    /// A category of webhook events was deleted.
+    EcgCategoryDelete = "ecg-category.delete",
+    /// A category of webhook events was put away.
+    EcgCategoryArchive = "ecg-category.archive",
+    /// A category of webhook events was brought back.
+    EcgCategoryRestore = "ecg-category.restore",
+    /// A category of webhook events was switched on.
+    EcgCategoryActivate = "ecg-category.activate",
+    /// A category of webhook events was switched off.
+    EcgCategoryDeactivate = "ecg-category.deactivate",
+    /// A kind of webhook event was made.
+    EcgEventCreate = "ecg-event.create",
+    /// A kind of webhook event was changed.
+    EcgEventUpdate = "ecg-event.update",
+    /// A kind of webhook event was deleted.
+    EcgEventDelete = "ecg-event.delete",
+    /// A kind of webhook event was put away.
+    EcgEventArchive = "ecg-event.archive",
+    /// A kind of webhook event was brought back.
+    EcgEventRestore = "ecg-event.restore",
+    /// A kind of webhook event was switched on.
+    EcgEventActivate = "ecg-event.activate",
+    /// A kind of webhook event was switched off.
+    EcgEventDeactivate = "ecg-event.deactivate",
+    /// A sample payload of a kind of webhook event was made.
+    EcgSampleCreate = "ecg-sample.create",
+    /// A sample payload of a kind of webhook event was changed.
+    EcgSampleUpdate = "ecg-sample.update",
+    /// A sample payload of a kind of webhook event was deleted.
+    EcgSampleDelete = "ecg-sample.delete",
+    /// An ECG subscription was made; its secret was shown.
+    EcgSubscriptionCreate = "ecg-subscription.create",
+    /// An ECG subscription was shown, with its secret.
+    EcgSubscriptionRead = "ecg-subscription.read",
+    /// ECG subscriptions of an organization were shown, with their secrets.
+    EcgSubscriptionList = "ecg-subscription.list",
+    /// An ECG subscription was changed; its secret was shown.
+    EcgSubscriptionUpdate = "ecg-subscription.update",
+    /// An ECG subscription was deleted.
+    EcgSubscriptionDelete = "ecg-subscription.delete",
+    /// An ECG subscription was put away.
+    EcgSubscriptionArchive = "ecg-subscription.archive",
+    /// An ECG subscription was brought back.
+    EcgSubscriptionRestore = "ecg-subscription.restore",
+    /// An ECG subscription was switched on.
+    EcgSubscriptionActivate = "ecg-subscription.activate",
+    /// An ECG subscription was switched off.
+    EcgSubscriptionDeactivate = "ecg-subscription.deactivate",
+    /// A kind of event was taken out of an ECG subscription.
+    EcgSubscriptionRemoveEvent = "ecg-subscription.remove-event",
+    /// A secret of an ECG subscription was shown.
+    EcgSecretRead = "ecg-secret.read",
+    /// The secrets that an ECG subscription has had were shown.
+    EcgSecretList = "ecg-secret.list",
+    /// An ECG subscription's secret was replaced by one of ours.
+    EcgSecretRotate = "ecg-secret.rotate",
+    /// An ECG subscription's secret was replaced by a given one, and shown.
+    EcgSecretSet = "ecg-secret.set",
+    /// Posts of activations were shown, with what the endpoint answered.
+    ActivationList = "activation.list",
+    /// A post of an activation was shown, with what the endpoint answered.
+    ActivationRead = "activation.read",
+    /// Posts were shown, with their payloads and what the endpoint answered.
+    ActivityList = "activity.list",
+    /// A post and its retries were shown, with payload and what the endpoint answered.
+    ActivityRead = "activity.read",
+    /// A post was made or recorded.
+    ActivityCreate = "activity.create",
+    /// A post that failed was made again.
+    ActivityRetry = "activity.retry",
+    /// What became of a post that somebody else made was recorded.
+    ActivityConclude = "activity.conclude",
+    /// A payload was made and hashed for somebody else to post.
+    ActivitySign = "activity.sign",
 }
 
 names! {
@@ -162,6 +241,12 @@ names! {
     Replay = "replay",
     /// A master key, by its id; the one that takes over.
     MasterKey = "master-key",
+    /// A category of webhook events, by its id.
+    EcgCategory = "ecg-category",
+    /// A kind of webhook event, by its id.
+    EcgEvent = "ecg-event",
+    /// A post to an ECG subscription, by its id.
+    Activity = "activity",
 }
 
 names! {

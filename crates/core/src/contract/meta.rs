@@ -11,7 +11,7 @@ use crate::timestamp::Timestamp;
 ///
 /// One header and not seven: a header map costs a hash and an allocation per entry, on both sides of every hop.
 /// Text form: `site=sUkLWZg;at=1772443800000`, then only what is set of `exp`, `due`, `by`, `att`, `park`,
-/// `place`, `replay`, `gen`, `changed` and `cancel`.
+/// `pause`, `place`, `replay`, `gen`, `changed` and `cancel`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Meta {
     /// The event's site.
@@ -29,6 +29,8 @@ pub struct Meta {
     pub attempt: u32,
     /// On a delivery: how often it was put off since the last attempt.
     pub parked: u32,
+    /// On a delivery: whether it was put off because its endpoint is paused, so that it is woken when that goes on.
+    pub is_paused: bool,
     /// On a delivery: whether it has its place in the endpoint's rate, see [`crate::rate`].
     pub has_place: bool,
     /// On a delivery: by which replay it was made; none for the event's own.
@@ -57,6 +59,7 @@ impl Meta {
             published_by: None,
             attempt: 1,
             parked: 0,
+            is_paused: false,
             has_place: false,
             replay: None,
             generation: 0,
@@ -83,6 +86,9 @@ impl fmt::Display for Meta {
         }
         if self.parked != 0 {
             write!(f, ";park={}", self.parked)?;
+        }
+        if self.is_paused {
+            f.write_str(";pause=1")?;
         }
         if self.has_place {
             f.write_str(";place=1")?;
@@ -111,7 +117,7 @@ impl FromStr for Meta {
         let time = |value: &str| value.parse().map(Timestamp::from_millis).map_err(|_| NotMeta);
         let (mut site, mut accepted_at) = (None, None);
         let (mut expires_at, mut intended_at, mut attempt, mut parked) = (None, None, 1, 0);
-        let (mut has_place, mut generation, mut published_by) = (false, 0, None);
+        let (mut is_paused, mut has_place, mut generation, mut published_by) = (false, false, 0, None);
         let (mut replay, mut changed_at, mut cancelled_at) = (None, None, None);
         for pair in text.split(';') {
             let (name, value) = pair.split_once('=').ok_or(NotMeta)?;
@@ -123,6 +129,7 @@ impl FromStr for Meta {
                 "by" => published_by = Some(value.parse().map_err(|_| NotMeta)?),
                 "att" => attempt = value.parse().map_err(|_| NotMeta)?,
                 "park" => parked = value.parse().map_err(|_| NotMeta)?,
+                "pause" => is_paused = value == "1",
                 "place" => has_place = value == "1",
                 "replay" => replay = Some(value.parse().map_err(|_| NotMeta)?),
                 "gen" => generation = value.parse().map_err(|_| NotMeta)?,
@@ -140,6 +147,7 @@ impl FromStr for Meta {
             published_by,
             attempt,
             parked,
+            is_paused,
             has_place,
             replay,
             generation,
@@ -163,6 +171,7 @@ mod tests {
             published_by: Some(AccountId(uuid::Uuid::from_u128(6))),
             attempt: 3,
             parked: 2,
+            is_paused: true,
             has_place: true,
             replay: Some(ReplayId(uuid::Uuid::from_u128(9))),
             generation: 3,

@@ -20,6 +20,11 @@ impl Place {
         Self(format!("subscription/{subscription}/signing-key"))
     }
 
+    /// A secret of an ECG subscription.
+    pub fn ecg_secret(subscription: SubscriptionId) -> Self {
+        Self(format!("subscription/{subscription}/ecg-secret"))
+    }
+
     /// The value of `column` in the row `id` of `kind`, for whatever else is sealed. `kind` and `column` are ours and hold
     /// no slash.
     pub fn of_row(kind: &'static str, id: &impl fmt::Display, column: &'static str) -> Self {

@@ -14,6 +14,7 @@ fn site() -> Site {
         billing_organisation: "o9bill".parse().unwrap(),
         product: Product::Testing,
         pms_specific_id: None,
+        ecg_organization: None,
         revision: 1,
     }
 }

@@ -98,9 +98,10 @@ impl Dispatcher {
     fn begin(self: &Rc<Self>, message: Message) -> impl Future<Output = ()> + 'static {
         let dispatcher = Rc::clone(self);
         let work = Work::read(message, self.node.monotonic());
-        // What ends at the gate needs no place, and does not wait for one.
+        // What ends at the gate, or waits there, needs no place, and does not wait for one.
         let index = self.index();
-        let needs_place = |it: &&Arc<Subscription>| !matches!(self.gate(Some(&***it), &work.meta), Gate::End(..));
+        let needs_place =
+            |it: &&Arc<Subscription>| !matches!(self.gate(Some(&***it), &work.meta), Gate::End(..) | Gate::Pause);
         let known = index.get(work.subscription).filter(needs_place).cloned();
         let admission = self.endpoints.admit(&self.node, work, known.as_deref());
         async move {

@@ -68,10 +68,12 @@ pub(crate) enum Mutation {
     RewriteBody,
     /// The gate does not look at the endpoint's state.
     IgnoreDisabled,
+    /// What is due at a paused endpoint is cancelled.
+    CancelPaused,
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 32] = [
+    pub(crate) const ALL: [Self; 33] = [
         Self::AcknowledgeBeforeRouting,
         Self::RecordBeforeDeliveries,
         Self::AcknowledgeBeforeOutcome,
@@ -104,5 +106,6 @@ impl Mutation {
         Self::AttemptInline,
         Self::RewriteBody,
         Self::IgnoreDisabled,
+        Self::CancelPaused,
     ];
 }

@@ -34,7 +34,7 @@ pub(crate) fn begin(node: &Node) {
 }
 
 async fn act(node: Node, number: u128) {
-    let what = node.world.chance(|chance| chance.below(16));
+    let what = node.world.chance(|chance| chance.below(18));
     match what {
         0 => registry::subscribe(&node.world, node.now()),
         1 => {
@@ -64,6 +64,14 @@ async fn act(node: Node, number: u128) {
         }
         5..=8 => change_an_event(&node).await,
         9..=12 => change_a_delivery(&node).await,
+        13 | 14 => {
+            if let Some(id) = a_subscription(&node) {
+                registry::pause(&node.world, id);
+                let until = node.world.between(1000, 3_600_000);
+                node.sleep(until).await;
+                registry::enable(&node.world, id, node.now());
+            }
+        }
         _ => replay(&node, ReplayId(Uuid::from_u128(1000 + number))).await,
     }
 }

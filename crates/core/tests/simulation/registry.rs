@@ -161,10 +161,21 @@ pub(crate) fn disable(world: &Rc<World>, id: SubscriptionId, reason: DisabledRea
     });
 }
 
-/// `store::subscriptions::enable`.
+/// Its owner switches it off for a while: `…/deactivate` of the ECG surface.
+pub(crate) fn pause(world: &Rc<World>, id: SubscriptionId) {
+    change(world, id, |row| {
+        let applies = row.subscription.state == EndpointState::Active;
+        if applies {
+            row.subscription.state = EndpointState::Paused;
+        }
+        applies
+    });
+}
+
+/// `store::subscriptions::enable`, and `…/activate` of the ECG surface.
 pub(crate) fn enable(world: &Rc<World>, id: SubscriptionId, now: Timestamp) {
     change(world, id, |row| {
-        let applies = matches!(row.subscription.state, EndpointState::Disabled(_));
+        let applies = matches!(row.subscription.state, EndpointState::Disabled(_) | EndpointState::Paused);
         if applies {
             row.subscription.state = EndpointState::Active;
             row.subscription.health = Health::Healthy;

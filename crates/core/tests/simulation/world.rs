@@ -81,6 +81,7 @@ impl World {
             billing_organisation: "o4fKq2".parse().expect("a slug"),
             product: Product::Testing,
             pms_specific_id: None,
+            ecg_organization: None,
             revision: 1,
         };
         Rc::new(Self {

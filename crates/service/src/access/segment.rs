@@ -10,11 +10,15 @@ pub(super) fn position(route: &str, name: &str) -> Option<usize> {
 /// The segment at `position` of a path, decoded. What cannot be decoded comes back as it is: the sign of a broken
 /// escape, `%`, makes it malformed for whoever reads it.
 pub(super) fn at(path: &str, position: usize) -> Cow<'_, str> {
-    let segment = path.split('/').nth(position).unwrap_or_default();
-    if segment.contains('%') { decoded(segment).map_or(Cow::Borrowed(segment), Cow::Owned) } else { segment.into() }
+    decoded(path.split('/').nth(position).unwrap_or_default())
 }
 
-fn decoded(segment: &str) -> Option<String> {
+/// A segment without its escapes, or as it is if they are broken.
+pub(crate) fn decoded(segment: &str) -> Cow<'_, str> {
+    if segment.contains('%') { bytes_of(segment).map_or(Cow::Borrowed(segment), Cow::Owned) } else { segment.into() }
+}
+
+fn bytes_of(segment: &str) -> Option<String> {
     let digit = |byte: Option<u8>| char::from(byte?).to_digit(16);
     let mut bytes = segment.bytes();
     let mut plain = Vec::with_capacity(segment.len());

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::auth::token::{IssuerConfig, Verifier};
-use crate::auth::{Actor, AtOrganization, AtSite, AuthConfig, Guards, Principal};
+use crate::auth::{Actor, AtOrganization, AtSite, AuthConfig, Caller, Guards, Principal};
 use crate::config::{HttpConfig, OperatorConfig, Secret};
 use crate::directory::{Directory, Snapshot};
 use crate::http::App;
@@ -27,7 +27,7 @@ const OPERATOR: &str = "0123456789abcdef";
 
 const ORGANIZATION: &str = "/ecg/organizations/{organizationId}/subscriptions/{id}";
 
-/// Rows of surfaces that have none in [`TABLE`] yet.
+/// Rows of surfaces that have none in [`TABLE`] yet, and short ones of the ECG surface.
 static LATER: &[Entry] = &[
     later(Method::GET, "/ecg/managed", Access::Ecg(EcgRole::Manager, EcgTenant::None)),
     later(Method::GET, "/ecg/all", Access::Ecg(EcgRole::Admin, EcgTenant::None)),
@@ -147,7 +147,15 @@ fn every_route_has_one_entry_and_those_of_a_site_name_it() {
 fn the_table_gives_nothing_away() {
     let mut public: Vec<_> = TABLE.iter().filter(|it| it.access == Access::Public).map(|it| it.path).collect();
     public.dedup();
-    assert_eq!(public, ["/webhooks/handshakes/{key}", "/webhooks/keys/{subscription}", "/openapi.json"]);
+    let expected = [
+        "/webhooks/handshakes/{key}",
+        "/webhooks/keys/{subscription}",
+        "/openapi.json",
+        "/healthcheck",
+        "/api/webhook-processors/success-response",
+        "/api/webhook-processors/failed-response",
+    ];
+    assert_eq!(public, expected);
     for entry in TABLE {
         if let Access::Slipstream(permission, unknown) = entry.access {
             let of_webhooks = entry.path.starts_with("/sites/{site}/webhooks/");
@@ -159,6 +167,27 @@ fn the_table_gives_nothing_away() {
             assert_eq!((permission, unknown), (needed, answer), "{} {}", entry.method, entry.path);
         }
     }
+}
+
+/// SPEC 6.2, said a second time.
+#[test]
+fn all_routes_of_the_ecg_surface_are_there_and_none_is_open_by_mistake() {
+    let ecg: Vec<_> = TABLE.iter().filter(|entry| crate::ecg::is_here(entry.path)).collect();
+    let count = |method| ecg.iter().filter(|entry| entry.method == method).count();
+    let methods = [Method::GET, Method::POST, Method::DELETE, Method::PATCH, Method::PUT].map(count);
+    assert_eq!((methods, ecg.len()), ([19, 24, 5, 4, 1], 53));
+    for entry in ecg {
+        let is_of_organization = entry.path.starts_with("/api/organizations/{organizationId}/");
+        let is_open = entry.path == "/healthcheck" || entry.path.starts_with("/api/webhook-processors/");
+        // Of categories and events, which belong to nobody, reading is for all and changing for admins.
+        let role = if is_of_organization || entry.method == Method::GET { EcgRole::Manager } else { EcgRole::Admin };
+        let tenant = if is_of_organization { EcgTenant::InPath } else { EcgTenant::None };
+        let expected = if is_open { Access::Public } else { Access::Ecg(role, tenant) };
+        assert_eq!(entry.access, expected, "{} {}", entry.method, entry.path);
+        assert_eq!(entry.mounts, [""], "{}", entry.path);
+    }
+    let elsewhere = |entry: &&Entry| matches!(entry.access, Access::Ecg(..)) && !crate::ecg::is_here(entry.path);
+    assert_eq!(TABLE.iter().find(elsewhere), None);
 }
 
 #[test]
@@ -335,14 +364,6 @@ async fn only_the_operators_token_opens_operator_routes() {
 
 /// As the surfaces will word it; the trace is the request's.
 #[expect(clippy::needless_pass_by_value, reason = "a `Refuse` takes it so")]
-fn ecg_shape(error: ApiError, trace: TraceContext) -> Response {
-    let status = error.status();
-    let error = status.canonical_reason();
-    let body = json!({ "statusCode": status.as_u16(), "message": [], "error": error, "traceId": trace.to_string() });
-    (status, Json(body)).into_response()
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "a `Refuse` takes it so")]
 fn open_dental_shape(error: ApiError, _: TraceContext) -> Response {
     (error.status(), Json(json!(error.problem().detail))).into_response()
 }
@@ -353,7 +374,7 @@ async fn ecg_tokens_need_the_role_and_are_refused_in_the_surfaces_words() {
     let issuer = Issuer::start().await;
     let settings: IssuerConfig = serde_json::from_value(issuer.settings()).unwrap();
     let guards = Guards::none().with_ecg(Verifier::new(&[settings], &TaskTracker::new()).unwrap());
-    let routes = Routes::of_table(LATER, &guards).refusing_with(ecg_shape);
+    let routes = Routes::of_table(LATER, &guards).refusing_with(crate::ecg::refuse);
     let routes = routes.add(Method::GET, "/ecg/managed", whoever).add(Method::GET, "/ecg/all", whoever);
     let app = App::new(routes.with_state(()).unwrap().into_parts().0, &HttpConfig::default());
     let subject = "321644ae-5b0f-4d0e-9c8c-0a8f8f3d7c11";
@@ -388,8 +409,13 @@ async fn an_ecg_token_acts_for_its_own_organizations_only() {
     let config: AuthConfig = serde_json::from_value(json!({ "ecg": [settings] })).unwrap();
     let context = Context::new();
     let guards = config.start(Directory::new(Snapshot::default()), &context).unwrap();
-    let handler = async |at: AtOrganization| format!("{} {}", at.organization, at.principal.actor());
-    let routes = Routes::of_table(LATER, &guards).refusing_with(ecg_shape).add(Method::GET, ORGANIZATION, handler);
+    let handler = async |at: AtOrganization, caller: Caller| {
+        assert_eq!((at.caller, at.role), (caller.id, caller.role));
+        assert!(caller.may_at(at.organization));
+        format!("{} {} {}", at.organization, at.principal.actor(), at.caller)
+    };
+    let routes =
+        Routes::of_table(LATER, &guards).refusing_with(crate::ecg::refuse).add(Method::GET, ORGANIZATION, handler);
     let app = App::new(routes.with_state(()).unwrap().into_parts().0, &HttpConfig::default());
     let (ours, other) = ("784600d0-5b0f-4d0e-9c8c-0a8f8f3d7c11", "11111111-5b0f-4d0e-9c8c-0a8f8f3d7c11");
     let token = |role: &str| {
@@ -403,6 +429,7 @@ async fn an_ecg_token_acts_for_its_own_organizations_only() {
     let answer = get("webhookManager", &ours.to_uppercase()).await;
     assert_eq!(answer.status, 200);
     assert!(answer.body.starts_with(&format!("{ours} token:")), "{}", answer.body);
+    assert!(answer.body.ends_with(" 321644ae-5b0f-4d0e-9c8c-0a8f8f3d7c11"), "{}", answer.body);
     assert_eq!(get("webhookManager", &ours.replace('-', "%2D")).await.status, 200);
     for (role, organization, status) in [
         ("webhookManager", other, 403),

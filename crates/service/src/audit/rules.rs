@@ -2,9 +2,11 @@
 
 use http::Method;
 use slipstream_core::contract::Action;
-use slipstream_core::contract::TargetKind::{self, Account, Delivery, Endpoint, Event, Organisation, Replay, Site};
+use slipstream_core::contract::TargetKind::{
+    self, Account, Activity, Delivery, EcgCategory, EcgEvent, Endpoint, Event, Organisation, Replay, Site,
+};
 
-use crate::access::Entry;
+use crate::access::{Entry, cat, evt, hsh, sub};
 
 /// Whether something is different afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +45,8 @@ const FEATURE: &str = "/sites/{site}/webhooks/features/{feature}";
 const HELD: &str = "/sites/{site}/events/scheduled/{key}";
 const DELIVERY: &str = "/admin/v1/deliveries/{id}";
 
-/// All routes that are audited: whatever changes anything but publishing an event, and whatever shows a secret or an answer
-/// of an endpoint. No route shows the data of an event.
+/// All routes that are audited: whatever changes anything but publishing an event, and whatever shows a secret, an answer
+/// of an endpoint, or the payload of a post. No route shows the data of an event.
 pub static RULES: &[Rule] = &[
     // Registry.
     change(Method::PUT, FEATURE, Action::SubscriptionPut, Endpoint, None),
@@ -83,6 +85,161 @@ pub static RULES: &[Rule] = &[
     change(Method::POST, "/admin/v1/replays/{id}/pause", Action::ReplayPause, Replay, Some("id")),
     change(Method::POST, "/admin/v1/replays/{id}/resume", Action::ReplayResume, Replay, Some("id")),
     change(Method::POST, "/admin/v1/replays/{id}/cancel", Action::ReplayCancel, Replay, Some("id")),
+    // Registry, ECG.
+    change(Method::POST, cat!(""), Action::EcgCategoryCreate, EcgCategory, None),
+    change(
+        Method::PATCH,
+        cat!("/{webhookCategoryId}"),
+        Action::EcgCategoryUpdate,
+        EcgCategory,
+        Some("webhookCategoryId"),
+    ),
+    change(
+        Method::DELETE,
+        cat!("/{webhookCategoryId}"),
+        Action::EcgCategoryDelete,
+        EcgCategory,
+        Some("webhookCategoryId"),
+    ),
+    change(
+        Method::POST,
+        cat!("/{webhookCategoryId}/archive"),
+        Action::EcgCategoryArchive,
+        EcgCategory,
+        Some("webhookCategoryId"),
+    ),
+    change(
+        Method::POST,
+        cat!("/{webhookCategoryId}/restore"),
+        Action::EcgCategoryRestore,
+        EcgCategory,
+        Some("webhookCategoryId"),
+    ),
+    change(
+        Method::POST,
+        cat!("/{webhookCategoryId}/activate"),
+        Action::EcgCategoryActivate,
+        EcgCategory,
+        Some("webhookCategoryId"),
+    ),
+    change(
+        Method::POST,
+        cat!("/{webhookCategoryId}/deactivate"),
+        Action::EcgCategoryDeactivate,
+        EcgCategory,
+        Some("webhookCategoryId"),
+    ),
+    change(Method::POST, evt!(""), Action::EcgEventCreate, EcgEvent, None),
+    change(Method::PATCH, evt!("/{webhookEventId}"), Action::EcgEventUpdate, EcgEvent, Some("webhookEventId")),
+    change(Method::DELETE, evt!("/{webhookEventId}"), Action::EcgEventDelete, EcgEvent, Some("webhookEventId")),
+    change(Method::POST, evt!("/{webhookEventId}/archive"), Action::EcgEventArchive, EcgEvent, Some("webhookEventId")),
+    change(Method::POST, evt!("/{webhookEventId}/restore"), Action::EcgEventRestore, EcgEvent, Some("webhookEventId")),
+    change(
+        Method::POST,
+        evt!("/{webhookEventId}/activate"),
+        Action::EcgEventActivate,
+        EcgEvent,
+        Some("webhookEventId"),
+    ),
+    change(
+        Method::POST,
+        evt!("/{webhookEventId}/deactivate"),
+        Action::EcgEventDeactivate,
+        EcgEvent,
+        Some("webhookEventId"),
+    ),
+    change(
+        Method::POST,
+        evt!("/{webhookEventId}/sample-payloads"),
+        Action::EcgSampleCreate,
+        EcgEvent,
+        Some("webhookEventId"),
+    ),
+    change(
+        Method::PATCH,
+        evt!("/{webhookEventId}/sample-payloads"),
+        Action::EcgSampleUpdate,
+        EcgEvent,
+        Some("webhookEventId"),
+    ),
+    change(
+        Method::DELETE,
+        evt!("/{webhookEventId}/sample-payloads"),
+        Action::EcgSampleDelete,
+        EcgEvent,
+        Some("webhookEventId"),
+    ),
+    change(Method::POST, sub!(""), Action::EcgSubscriptionCreate, Endpoint, None),
+    read(sub!(""), Action::EcgSubscriptionList, Endpoint, None),
+    read(sub!("/{subscriptionId}"), Action::EcgSubscriptionRead, Endpoint, Some("subscriptionId")),
+    change(Method::PATCH, sub!("/{subscriptionId}"), Action::EcgSubscriptionUpdate, Endpoint, Some("subscriptionId")),
+    change(Method::DELETE, sub!("/{subscriptionId}"), Action::EcgSubscriptionDelete, Endpoint, Some("subscriptionId")),
+    change(
+        Method::POST,
+        sub!("/{subscriptionId}/archive"),
+        Action::EcgSubscriptionArchive,
+        Endpoint,
+        Some("subscriptionId"),
+    ),
+    change(
+        Method::POST,
+        sub!("/{subscriptionId}/restore"),
+        Action::EcgSubscriptionRestore,
+        Endpoint,
+        Some("subscriptionId"),
+    ),
+    change(
+        Method::POST,
+        sub!("/{subscriptionId}/activate"),
+        Action::EcgSubscriptionActivate,
+        Endpoint,
+        Some("subscriptionId"),
+    ),
+    change(
+        Method::POST,
+        sub!("/{subscriptionId}/deactivate"),
+        Action::EcgSubscriptionDeactivate,
+        Endpoint,
+        Some("subscriptionId"),
+    ),
+    change(
+        Method::DELETE,
+        sub!("/{subscriptionId}/events/{eventId}"),
+        Action::EcgSubscriptionRemoveEvent,
+        Endpoint,
+        Some("subscriptionId"),
+    ),
+    read(sub!("/{subscriptionId}/secrets"), Action::EcgSecretRead, Endpoint, Some("subscriptionId")),
+    change(Method::PUT, sub!("/{subscriptionId}/secrets"), Action::EcgSecretRotate, Endpoint, Some("subscriptionId")),
+    read(sub!("/{subscriptionId}/webhook-secret-histories"), Action::EcgSecretList, Endpoint, Some("subscriptionId")),
+    change(
+        Method::POST,
+        sub!("/{subscriptionId}/webhook-secret-histories"),
+        Action::EcgSecretSet,
+        Endpoint,
+        Some("subscriptionId"),
+    ),
+    // Activity log, ECG.
+    read(sub!("/{subscriptionId}/activations"), Action::ActivationList, Endpoint, Some("subscriptionId")),
+    read(sub!("/{subscriptionId}/activations/{activationId}"), Action::ActivationRead, Activity, Some("activationId")),
+    read(sub!("/{subscriptionId}/activity"), Action::ActivityList, Endpoint, Some("subscriptionId")),
+    change(Method::POST, sub!("/{subscriptionId}/activity"), Action::ActivityCreate, Activity, None),
+    read(sub!("/{subscriptionId}/activity/{activityId}"), Action::ActivityRead, Activity, Some("activityId")),
+    change(
+        Method::POST,
+        sub!("/{subscriptionId}/activity/{activityId}/retry"),
+        Action::ActivityRetry,
+        Activity,
+        Some("activityId"),
+    ),
+    change(
+        Method::POST,
+        sub!("/{subscriptionId}/activity/{activityId}/outcomes"),
+        Action::ActivityConclude,
+        Activity,
+        Some("activityId"),
+    ),
+    change(Method::POST, hsh!("/webhooks-payloads"), Action::ActivitySign, Activity, None),
 ];
 
 const fn change(
@@ -107,9 +264,13 @@ mod tests {
     /// What no route does on behalf of a credential: whoever does it records it.
     const WITHOUT_ROUTE: [Action; 2] = [Action::ConsentGrant, Action::MasterKeyRotate];
 
-    /// Publishing is not audited: the event itself is the record.
-    const NOT_AUDITED: [(Method, &str); 2] =
-        [(Method::POST, "/sites/{site}/events"), (Method::OPTIONS, "/sites/{site}/events")];
+    /// Publishing is not audited: the event itself is the record. Checking a hash (E49) changes nothing and shows nothing
+    /// but whether the caller knows it.
+    const NOT_AUDITED: [(Method, &str); 3] = [
+        (Method::POST, "/sites/{site}/events"),
+        (Method::OPTIONS, "/sites/{site}/events"),
+        (Method::POST, hsh!("/validate-hash")),
+    ];
 
     #[test]
     fn whatever_changes_anything_has_a_rule() {

@@ -10,11 +10,14 @@ use slipstream_bus::{BusConfig, Consumer, ConsumerName};
 use slipstream_core::contract::{Action, TargetKind};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_test_support::builders::{self, SITE};
+use slipstream_test_support::issuer::Issuer;
 use slipstream_test_support::{NatsServer, install_crypto};
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::access::Routes;
+use crate::auth::token::{IssuerConfig, Verifier};
 use crate::auth::{API_KEY, AtSite, Guards};
 use crate::config::{HttpConfig, OperatorConfig, Secret};
 use crate::directory::{Directory, Snapshot};
@@ -174,6 +177,43 @@ async fn an_account_is_named_and_its_site_and_who_is_refused_by_the_guard_does_n
         assert_eq!(begun.site.as_ref().map(slipstream_core::slug::Slug::as_str), Some(SITE));
         assert_eq!(world.next().await.outcome, AuditOutcome::Done);
     }
+}
+
+#[tokio::test]
+async fn an_organization_is_named_by_its_slug() {
+    let mut world = World::new().await;
+    let issuer = Issuer::start().await;
+    let settings: IssuerConfig = serde_json::from_value(issuer.settings()).unwrap();
+    let guards = Guards::none().with_ecg(Verifier::new(&[settings], &TaskTracker::new()).unwrap());
+    let bus = BusConfig { url: world.nats.url().into(), ..BusConfig::default() };
+    let audit = Audit::new(&Bus::connect(&bus).await.unwrap(), "tests", &ToTheEnd::default());
+    let routes = Routes::new(&guards)
+        .refusing_with(crate::ecg::refuse)
+        .around(crate::ecg::shape())
+        .around(Arc::new(audit))
+        .add(
+            Method::PUT,
+            "/api/organizations/{organizationId}/webhook-subscriptions/{subscriptionId}/secrets",
+            async || Err::<(), _>(ApiError::from(crate::ecg::not_found("webhook subscription"))),
+        )
+        .with_state(())
+        .expect("every route has an entry");
+    let app = App::new(routes.into_parts().0, &HttpConfig::default());
+    let caller = "321644ae-5b0f-4d0e-9c8c-0a8f8f3d7c11";
+    let token = issuer.token().claim("sub", caller).claim("roles", serde_json::json!(["webhookAdmin"])).sign();
+    let path = format!("/api/organizations/{caller}/webhook-subscriptions/{ENDPOINT}/secrets");
+    let request = Request::put(path).header("authorization", format!("Bearer {token}")).body(Body::empty()).unwrap();
+    let response = app.call(request).await;
+    assert_eq!(
+        (response.status(), response.headers()["content-type"].as_bytes()),
+        (StatusCode::NOT_FOUND, &b"application/json"[..])
+    );
+    let (begun, refused) = (world.next().await, world.next().await);
+    assert_eq!((begun.action, begun.kind), (Action::EcgSecretRotate, TargetKind::Endpoint));
+    assert_eq!((begun.outcome, refused.outcome), (AuditOutcome::Begun, AuditOutcome::Refused));
+    assert!(begun.actor.ends_with(&format!("/{caller}")), "{}", begun.actor);
+    assert_eq!(begun.target.as_deref(), Some(ENDPOINT));
+    assert_eq!(begun.site, Some(Slug::of_organization(caller.parse().unwrap())));
 }
 
 #[tokio::test]

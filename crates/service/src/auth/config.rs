@@ -1,5 +1,7 @@
 //! Whose tokens are taken, on which surface.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer};
 use slipstream_core::config::Quota;
 use url::Url;
@@ -49,9 +51,27 @@ pub struct EcgIssuerConfig {
     /// See [`IssuerConfig::jwks_url`].
     #[serde(default)]
     pub jwks_url: Option<Url>,
+    /// See [`IssuerConfig::jwks`].
+    #[serde(skip)]
+    jwks: Option<Arc<str>>,
     /// See [`IssuerConfig::tenants`].
     #[serde(default)]
     pub tenants: Option<Vec<String>>,
+}
+
+impl EcgIssuerConfig {
+    /// An issuer that is this very process, for trying things out: its tokens name `name` as their `iss` and `audience` as
+    /// their `aud`, and are signed with a key of `jwks`, a JSON Web Key Set. Code says so and no setting can.
+    pub fn of_this_process(name: &str, audience: &str, jwks: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            issuer: name.to_owned(),
+            audiences: vec![audience.to_owned()],
+            jwks_url: None,
+            jwks: Some(jwks.into()),
+            tenants: None,
+        }
+    }
 }
 
 impl From<EcgIssuerConfig> for IssuerConfig {
@@ -62,6 +82,7 @@ impl From<EcgIssuerConfig> for IssuerConfig {
             issuer: it.issuer,
             audiences: it.audiences,
             jwks_url: it.jwks_url,
+            jwks: it.jwks,
             tenants: it.tenants,
             roles: default_roles(),
             sites: TokenSites::Only(Vec::new()),

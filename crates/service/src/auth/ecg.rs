@@ -74,20 +74,52 @@ impl EcgCaller {
 pub struct AtOrganization {
     /// The organization. Any UUID that the token allows is valid.
     pub organization: Uuid,
+    /// The caller's id, its token's `sub`: who creates and changes things.
+    pub caller: Uuid,
+    /// The highest of its roles, which is at least the one that the route needs.
+    pub role: EcgRole,
     /// Who calls. It may act for the organization, and has the role that the route needs.
     pub principal: Principal,
+}
+
+/// Who calls a route of the ECG surface, of an organization or of none: an extractor.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Its id, its token's `sub`: who creates and changes things.
+    pub id: Uuid,
+    /// The highest of its roles, which is at least the one that the route needs.
+    pub role: EcgRole,
+    /// Who it is.
+    pub principal: Principal,
+}
+
+impl Caller {
+    /// Whether it may see and change what belongs to this organization.
+    pub fn may_at(&self, organization: Uuid) -> bool {
+        self.principal.ecg().is_some_and(|caller| caller.may_at(organization))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let not_granted = || not_granted("a caller of the ECG surface");
+        let principal = parts.extensions.get::<Granted>().map(|granted| granted.principal.clone());
+        let principal = principal.ok_or_else(not_granted)?;
+        let EcgCaller { id, role, .. } = principal.ecg().ok_or_else(not_granted)?;
+        Ok(Self { id: *id, role: role.ok_or_else(not_granted)?, principal })
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for AtOrganization {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        match parts.extensions.get::<Granted>() {
-            Some(Granted { principal, organization: Some(organization), .. }) => {
-                Ok(Self { organization: *organization, principal: principal.clone() })
-            }
-            _ => Err(not_granted("an organization")),
-        }
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let organization = parts.extensions.get::<Granted>().and_then(|granted| granted.organization);
+        let organization = organization.ok_or_else(|| not_granted("an organization"))?;
+        let Caller { id, role, principal } = Caller::from_request_parts(parts, state).await?;
+        Ok(Self { organization, caller: id, role, principal })
     }
 }
 
@@ -96,8 +128,7 @@ impl<S: Sync> FromRequestParts<S> for AtOrganization {
 /// # Errors
 /// 400 when it is no such id.
 fn organization(text: &str) -> Result<Uuid, Problem> {
-    // The crate reads other forms as well, all of another length.
-    let id = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
+    let id = crate::ecg::uuid(text);
     id.ok_or_else(|| Problem::new(ProblemKind::BadRequest, "the organization's id is not a UUID"))
 }
 

@@ -5,12 +5,16 @@ use std::hash::Hash;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use slipstream_core::config::{Account, OpenDentalKey, Organisation, Record, Site, Subscription, WrappedKey};
-use slipstream_core::ids::{AccountId, OpenDentalKeyId, SubscriptionId};
+use slipstream_core::config::{
+    Account, EcgCategory, EcgEvent, EcgSubscription, OpenDentalKey, Organisation, Record, Site, Subscription,
+    WrappedKey,
+};
+use slipstream_core::ids::{AccountId, EcgCategoryId, EcgEventId, OpenDentalKeyId, SubscriptionId};
 use slipstream_core::matching::MatchIndex;
 use slipstream_core::slug::Slug;
 
 use super::Snapshot;
+use super::ecg::EcgIndex;
 use crate::vault::{Vault, VaultError};
 
 /// Records of one kind.
@@ -57,11 +61,16 @@ pub(super) struct Records {
     accounts: Part<AccountId, Account>,
     subscriptions: Part<SubscriptionId, Subscription>,
     key_pairs: Part<OpenDentalKeyId, OpenDentalKey>,
+    ecg_categories: Part<EcgCategoryId, EcgCategory>,
+    ecg_events: Part<EcgEventId, EcgEvent>,
+    ecg_subscriptions: Part<SubscriptionId, EcgSubscription>,
     latest: Snapshot,
     /// What opens secrets; none where they stay sealed.
     vault: Option<Vault>,
     /// Subscriptions that are still to be opened, and whether it was told that they do not open.
     sealed: BTreeMap<SubscriptionId, bool>,
+    /// The same of ECG subscriptions.
+    ecg_sealed: BTreeMap<SubscriptionId, bool>,
     /// A data key that does not unwrap.
     wrong_key: Option<VaultError>,
 }
@@ -81,7 +90,17 @@ impl Records {
             Record::Subscription(record) => return self.put_subscription(*record),
             Record::DataKey(record) => return self.learn(&record),
             Record::OpenDentalKey(record) => self.key_pairs.put(record.id, record, |r| r.revision),
+            Record::EcgCategory(record) => self.ecg_categories.put(record.id, record, |r| r.revision),
+            Record::EcgEvent(record) => self.ecg_events.put(record.id, record, |r| r.revision),
+            Record::EcgSubscription(record) => return self.put_ecg_subscription(*record),
         };
+    }
+
+    fn put_ecg_subscription(&mut self, record: EcgSubscription) {
+        let id = record.id;
+        if self.ecg_subscriptions.put(id, record, |r| r.revision) && self.vault.is_some() {
+            self.ecg_sealed.insert(id, false);
+        }
     }
 
     fn put_subscription(&mut self, record: Subscription) {
@@ -94,7 +113,10 @@ impl Records {
     /// Takes in a data key, and has another look at what may be sealed under it.
     fn learn(&mut self, record: &WrappedKey) {
         match self.vault.as_ref().map_or(Ok(false), |vault| vault.learn(record)) {
-            Ok(is_new) => self.subscriptions.changed |= is_new && !self.sealed.is_empty(),
+            Ok(is_new) => {
+                self.subscriptions.changed |= is_new && !self.sealed.is_empty();
+                self.ecg_subscriptions.changed |= is_new && !self.ecg_sealed.is_empty();
+            }
             Err(error) => self.wrong_key = Some(error),
         }
     }
@@ -106,7 +128,7 @@ impl Records {
 
     /// How many subscriptions cannot be opened.
     pub(super) fn sealed_count(&self) -> usize {
-        self.sealed.len()
+        self.sealed.len() + self.ecg_sealed.len()
     }
 
     /// Forgets the record with this key of the bucket ([`Record::key`]).
@@ -120,6 +142,12 @@ impl Records {
                 self.sealed.retain(|id, _| self.subscriptions.records.contains_key(id));
             }
             Some(("open_dental_key", id)) => self.key_pairs.delete(id),
+            Some(("ecg_category", id)) => self.ecg_categories.delete(id),
+            Some(("ecg_event", id)) => self.ecg_events.delete(id),
+            Some(("ecg_subscription", id)) => {
+                self.ecg_subscriptions.delete(id);
+                self.ecg_sealed.retain(|id, _| self.ecg_subscriptions.records.contains_key(id));
+            }
             Some(("data_key", id)) => {
                 if let (Some(vault), Ok(id)) = (&self.vault, id.parse()) {
                     vault.forget(id);
@@ -136,6 +164,11 @@ impl Records {
             || self.accounts.changed
             || self.subscriptions.changed
             || self.key_pairs.changed
+            || self.has_ecg_changed()
+    }
+
+    fn has_ecg_changed(&self) -> bool {
+        self.ecg_categories.changed || self.ecg_events.changed || self.ecg_subscriptions.changed
     }
 
     /// The snapshot of what is known now. Builds anew only the parts that have changed; 10,000 subscriptions take a
@@ -151,6 +184,15 @@ impl Records {
         if std::mem::take(&mut self.subscriptions.changed) {
             self.latest.subscriptions = Arc::new(MatchIndex::new(self.subscriptions.records.values().cloned()));
         }
+        self.open_sealed_ecg();
+        if self.has_ecg_changed() {
+            self.ecg_categories.changed = false;
+            self.ecg_events.changed = false;
+            self.ecg_subscriptions.changed = false;
+            let (categories, events) = (&self.ecg_categories.records, &self.ecg_events.records);
+            let index = EcgIndex::new(&self.latest.ecg, categories, events, self.ecg_subscriptions.records.values());
+            self.latest.ecg = Arc::new(index);
+        }
         self.latest.clone()
     }
 }
@@ -163,6 +205,29 @@ impl Records {
         sealed.retain(|id, is_told| {
             let Some(record) = subscriptions.records.get_mut(id) else { return false };
             match vault.opened(Subscription::clone(record)) {
+                Ok(opened) => {
+                    *record = Arc::new(opened);
+                    false
+                }
+                Err(error) => {
+                    if !std::mem::replace(is_told, true) {
+                        let error = format!("{:#}", anyhow::Error::from(error));
+                        tracing::error!(subscription.id = %id, error, "held back: its secrets cannot be opened");
+                    }
+                    true
+                }
+            }
+        });
+    }
+}
+
+impl Records {
+    /// As [`Self::open_sealed`].
+    fn open_sealed_ecg(&mut self) {
+        let Self { vault: Some(vault), ecg_sealed, ecg_subscriptions, .. } = self else { return };
+        ecg_sealed.retain(|id, is_told| {
+            let Some(record) = ecg_subscriptions.records.get_mut(id) else { return false };
+            match vault.opened_ecg(EcgSubscription::clone(record)) {
                 Ok(opened) => {
                     *record = Arc::new(opened);
                     false
@@ -200,6 +265,7 @@ mod tests {
             billing_organisation: "o4fKq2".parse().unwrap(),
             product: slipstream_core::config::Product::Testing,
             pms_specific_id: None,
+            ecg_organization: None,
             revision,
         })
     }

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use slipstream_core::config::{Account, Organisation, Record, Site};
-use slipstream_core::ids::AccountId;
+use slipstream_core::config::{Account, Organisation, Record, Site, Subscription};
+use slipstream_core::ids::{AccountId, SubscriptionId};
 use slipstream_core::matching::MatchIndex;
 use slipstream_core::slug::Slug;
 
 use super::apply::Records;
+use super::ecg::EcgIndex;
 use crate::auth::KeyPairs;
 
 /// Everything configured, at one moment. Parts that a change does not touch are shared with the snapshot before.
@@ -19,6 +20,7 @@ pub struct Snapshot {
     pub(super) accounts: Arc<HashMap<AccountId, Arc<Account>>>,
     pub(super) subscriptions: Arc<MatchIndex>,
     pub(super) key_pairs: Arc<KeyPairs>,
+    pub(super) ecg: Arc<EcgIndex>,
 }
 
 impl Snapshot {
@@ -51,7 +53,17 @@ impl Snapshot {
         &self.key_pairs
     }
 
-    /// All subscriptions, ready to be matched.
+    /// What is configured through the ECG surface.
+    pub fn ecg(&self) -> &EcgIndex {
+        &self.ecg
+    }
+
+    /// The subscription of any surface that deliveries with this id are made to.
+    pub fn endpoint(&self, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+        self.subscriptions.get(id).or_else(|| self.ecg.endpoint(id))
+    }
+
+    /// The subscriptions of Slipstream features, ready to be matched.
     pub fn subscriptions(&self) -> &MatchIndex {
         &self.subscriptions
     }

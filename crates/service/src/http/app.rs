@@ -1,4 +1,5 @@
-//! A router as the accept loop calls it: with a trace, a limit on the head, a net under panics, and problem documents.
+//! A router as the accept loop calls it: with a trace, a limit on the head, a net under panics, and refusals in the shape
+//! of their surface.
 
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
@@ -20,6 +21,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{HEAD_BYTES_MAX, HEAD_FIELDS_MAX};
 use crate::config::HttpConfig;
+use crate::ecg;
 use crate::names;
 use crate::problem::{ApiError, Renderer};
 use crate::trace::{self, RequestTrace};
@@ -93,6 +95,7 @@ impl App {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let is_of_ecg = ecg::is_here(request.uri().path());
         let response = if is_head_too_large(&request) {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
         } else {
@@ -108,7 +111,7 @@ impl App {
                 }
             }
         };
-        self.renderer.finish(response, trace).await
+        if is_of_ecg { ecg::finish(response, trace).await } else { self.renderer.finish(response, trace).await }
     }
 }
 

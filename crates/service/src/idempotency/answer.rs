@@ -9,17 +9,14 @@ use slipstream_core::idempotency::{Answer, Kept};
 use super::IDEMPOTENT_REPLAYED;
 use crate::problem::ApiError;
 
-/// Bytes of the longest body that is kept.
-const BODY_BYTES_MAX: u64 = 64 * 1024;
-
 /// What belongs to the exchange and not to the answer: the accept loop and the quota write them anew.
 const OF_THE_EXCHANGE: [&str; 6] =
     ["connection", "content-length", "date", "transfer-encoding", "ratelimit", "ratelimit-policy"];
 
-/// What is kept of an answer, and the answer to go out.
-pub(super) async fn kept(response: Response) -> (Response, Kept) {
+/// What is kept of an answer, whose body is kept up to `body_bytes_max`; and the answer to go out.
+pub(super) async fn kept(response: Response, body_bytes_max: u64) -> (Response, Kept) {
     let status = response.status().as_u16();
-    let is_long = response.body().size_hint().upper().is_none_or(|bytes| bytes > BODY_BYTES_MAX);
+    let is_long = response.body().size_hint().upper().is_none_or(|bytes| bytes > body_bytes_max);
     if holds_a_secret(&response) || is_long {
         return (response, Kept::Status(status));
     }
@@ -53,6 +50,11 @@ pub(super) fn replayed(answer: Answer) -> Response {
             response.headers_mut().append(name, value);
         }
     }
-    response.headers_mut().insert(HeaderName::from_static(IDEMPOTENT_REPLAYED), HeaderValue::from_static("true"));
+    mark_as_replayed(&mut response);
     response
+}
+
+/// Says that an answer was given before.
+pub(super) fn mark_as_replayed(response: &mut Response) {
+    response.headers_mut().insert(HeaderName::from_static(IDEMPOTENT_REPLAYED), HeaderValue::from_static("true"));
 }

@@ -20,7 +20,7 @@ async fn bytes(response: Response) -> Vec<u8> {
 #[tokio::test]
 async fn an_answer_comes_back_as_it_went_out() {
     let headers = [("location", "/a/1"), ("x-two", "1"), ("x-two", "2"), ("ratelimit", "r"), ("content-length", "3")];
-    let (out, Kept::Answer(answer)) = kept(response(201, &headers, "abc")).await else { panic!("it is kept") };
+    let (out, Kept::Answer(answer)) = kept(response(201, &headers, "abc"), ANSWER_BYTES_MAX).await else { panic!("it is kept") };
     assert_eq!(bytes(out).await, b"abc");
     let again = replayed(answer);
     assert_eq!(again.status(), StatusCode::CREATED);
@@ -33,13 +33,23 @@ async fn an_answer_comes_back_as_it_went_out() {
 #[tokio::test]
 async fn secrets_and_long_answers_are_not_kept_and_refusals_are() {
     let no_store = [(header::CACHE_CONTROL.as_str(), "private, no-store")];
-    let (out, kept_of_secret) = kept(response(201, &no_store, "key")).await;
+    let (out, kept_of_secret) = kept(response(201, &no_store, "key"), ANSWER_BYTES_MAX).await;
     assert_eq!((bytes(out).await, kept_of_secret), (b"key".to_vec(), Kept::Status(201)));
     let long = vec![b'a'; 64 * 1024 + 1];
-    let (out, kept_of_long) = kept(response(200, &[], long.clone())).await;
+    let (out, kept_of_long) = kept(response(200, &[], long.clone()), ANSWER_BYTES_MAX).await;
     assert_eq!((bytes(out).await, kept_of_long), (long, Kept::Status(200)));
-    let (_, kept_of_refusal) = kept(response(409, &no_store, "{}")).await;
+    let (_, kept_of_ecg) = kept(response(200, &[], long.clone()), ECG_ANSWER_BYTES_MAX).await;
+    assert!(matches!(kept_of_ecg, Kept::Answer(answer) if answer.body == long));
+    let (_, kept_of_refusal) = kept(response(409, &no_store, "{}"), ANSWER_BYTES_MAX).await;
     assert!(matches!(kept_of_refusal, Kept::Answer(_)));
+}
+
+#[test]
+fn what_shows_a_secret_again_are_routes_that_take_keys() {
+    for path in SHOWS_AGAIN {
+        let entry = Entry::find(&Method::POST, path).unwrap_or_else(|| panic!("{path} is a route"));
+        assert!(takes_key(entry) && entry.path == path, "{path}");
+    }
 }
 
 #[test]

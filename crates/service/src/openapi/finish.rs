@@ -8,34 +8,65 @@ use slipstream_core::idempotency::KEY_LEN_MAX;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Header, Object, OpenApi, Paths, Ref, RefOr, Required};
+use utoipa::openapi::{Header, Object, OpenApi, Paths, Ref, RefOr, Required, Response};
 
-use super::problems::{add_problem, component, problem};
-use crate::access::{Access, Entry, TABLE, UnknownSite};
+use super::described;
+use super::problems::Refusal;
+use crate::access::{Access, EcgTenant, Entry, TABLE, UnknownSite};
 use crate::auth::{ACCESS_TOKEN, API_KEY};
+use crate::ecg;
 use crate::idempotency::{IDEMPOTENCY_KEY, takes_key};
 
-/// An operation that the access table does not have for this listener.
+/// Why a document cannot be written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the operation {method} {path} has no entry for its listener in the access table")]
-pub struct Undescribed {
-    /// The method.
-    pub method: Method,
-    /// The path, as the document has it.
-    pub path: String,
+pub enum Undescribed {
+    /// An operation that the access table does not have for this document.
+    #[error("the operation {method} {path} has no entry for its listener and surface in the access table")]
+    NoEntry {
+        /// The method.
+        method: Method,
+        /// The path, as the document has it.
+        path: String,
+    },
+    /// Two surfaces of one listener describe different things by one name.
+    #[error("the schema {0} of the ECG surface has the name of another one")]
+    Ambiguous(String),
 }
 
 /// Which document it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Listener {
-    Public,
-    Operator,
+pub(super) enum Of {
+    Slipstream,
+    Ecg,
+    Operators,
+}
+
+impl Of {
+    /// The document of an entry of the access table.
+    fn entry(entry: &Entry) -> Self {
+        if entry.is_for_operators() {
+            Self::Operators
+        } else if ecg::is_here(entry.path) {
+            Self::Ecg
+        } else {
+            Self::Slipstream
+        }
+    }
+
+    /// How refusals are worded there.
+    fn refusal(self) -> Refusal {
+        match self {
+            Self::Ecg => Refusal::Ecg,
+            Self::Slipstream | Self::Operators => Refusal::Problem,
+        }
+    }
 }
 
 const KEY: &str = "apiKey";
 const BEARER: &str = "bearerToken";
 const QUERY: &str = "tokenInQuery";
 const OPERATOR: &str = "operatorToken";
+const ECG: &str = "ecgToken";
 
 /// Whether `path` of a document is where `entry` is documented. A wildcard, which `OpenAPI` has not, is written with
 /// names for what it stands for.
@@ -47,21 +78,23 @@ pub fn documented(entry: &Entry, path: &str) -> bool {
 }
 
 /// Adds to each operation what follows from its entry.
-pub(super) fn finish(document: &mut OpenApi, listener: Listener) -> Result<(), Undescribed> {
+pub(super) fn finish(document: &mut OpenApi, of: Of) -> Result<(), Undescribed> {
+    let refusal = of.refusal();
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in operations(item) {
-            let is_it = |entry: &&Entry| {
-                let is_here = entry.is_for_operators() == (listener == Listener::Operator);
-                is_here && entry.method == method && documented(entry, path)
-            };
+            let is_it = |entry: &&Entry| Of::entry(entry) == of && entry.method == method && documented(entry, path);
             match TABLE.iter().find(is_it) {
-                Some(entry) => complete(operation, entry),
-                None => return Err(Undescribed { method, path: path.clone() }),
+                Some(entry) => complete(operation, entry, refusal),
+                None => return Err(Undescribed::NoEntry { method, path: path.clone() }),
             }
         }
     }
+    let is_empty = document.paths.paths.is_empty();
     let components = document.components.get_or_insert_default();
-    components.schemas.extend(component().1);
+    if !is_empty {
+        components.schemas.extend(refusal.schemas());
+    }
+    components.schemas.values_mut().for_each(described::mend);
     let used = used_headers(&document.paths);
     for (name, description, schema) in header_components().into_iter().filter(|(name, ..)| used.contains(*name)) {
         let mut header = Header::new(schema);
@@ -70,8 +103,8 @@ pub(super) fn finish(document: &mut OpenApi, listener: Listener) -> Result<(), U
     }
     let mut scheme =
         |name: &str, scheme: SecurityScheme| components.security_schemes.insert(name.to_owned(), RefOr::T(scheme));
-    match listener {
-        Listener::Public => {
+    match of {
+        Of::Slipstream => {
             let key = "An account's primary or secondary key";
             scheme(KEY, SecurityScheme::ApiKey(ApiKey::Header(ApiKeyValue::with_description(API_KEY, key))));
             scheme(BEARER, bearer(Some("JWT"), "A token of an issuer that is configured"));
@@ -79,7 +112,12 @@ pub(super) fn finish(document: &mut OpenApi, listener: Listener) -> Result<(), U
                 "The same, where a header cannot be set (RFC 6750, 2.3). Headers are better: queries get logged.";
             scheme(QUERY, SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::with_description(ACCESS_TOKEN, query))));
         }
-        Listener::Operator => {
+        Of::Ecg => {
+            let roles = "A token of an issuer that is configured for this surface: `roles` holds `webhookAdmin` or \
+                         `webhookManager`, and `organizationIds` what the latter may act for";
+            scheme(ECG, bearer(Some("JWT"), roles));
+        }
+        Of::Operators => {
             scheme(OPERATOR, bearer(None, "The operator's token"));
         }
     }
@@ -108,13 +146,21 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
     all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-fn complete(operation: &mut Operation, entry: &Entry) {
+fn complete(operation: &mut Operation, entry: &Entry, refusal: Refusal) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            refusal.reword(response);
+        }
+    }
+    let refuse = |operation: &mut Operation, status: &str, description: &str| {
+        refuse(operation, status, description, refusal);
+    };
     refuse(operation, "431", "The head of the request is larger than allowed, or has too many fields.");
     refuse(operation, "500", "Something went wrong on our side.");
     if entry.access == Access::Probe {
         return;
     }
-    refuse(operation, "400", "The request is malformed; `errors` names the members that are.");
+    refuse(operation, "400", refusal.malformed());
     refuse(operation, "503", "A part that is needed did not answer in time, or too much is under way.");
     if operation.request_body.is_some() || takes_key(entry) {
         refuse(operation, "408", "The body did not arrive in time.");
@@ -122,8 +168,23 @@ fn complete(operation: &mut Operation, entry: &Entry) {
         refuse(operation, "415", "The content type or the content encoding is none that is read here.");
     }
     match entry.access {
-        // The last two: their surfaces have documents of their own.
-        Access::Public | Access::Probe | Access::Ecg(..) | Access::OpenDental(_) => {}
+        // The last one: its surface has no document yet.
+        Access::Public | Access::Probe | Access::OpenDental(_) => {}
+        Access::Ecg(_, tenant) => {
+            operation.security = Some(vec![need(ECG)]);
+            refuse(operation, "401", "No token, or one that is not valid.");
+            refuse(
+                operation,
+                "403",
+                match tenant {
+                    EcgTenant::None => "The token does not have the role for this.",
+                    EcgTenant::InPath => {
+                        "The token does not have the role for this, or does not allow the organization."
+                    }
+                },
+            );
+            refuse(operation, "429", "The quota is used up.");
+        }
         Access::Operator => {
             operation.security = Some(vec![need(OPERATOR)]);
             refuse(operation, "401", "No credential, or not the operator's.");
@@ -147,7 +208,7 @@ fn complete(operation: &mut Operation, entry: &Entry) {
             "409",
             "The first request with this `Idempotency-Key` is not finished, or cannot be repeated.",
         );
-        refuse(operation, "422", "This `Idempotency-Key` came with another body before.");
+        refuse(operation, "422", "This `Idempotency-Key` came with another query or body before.");
     }
     headers(operation, entry);
 }
@@ -156,12 +217,16 @@ fn need(scheme: &str) -> SecurityRequirement {
     SecurityRequirement::new(scheme, Vec::<String>::new())
 }
 
-/// Adds a refusal; where the operation has such a status by itself, only that it may be a problem document.
-fn refuse(operation: &mut Operation, status: &str, description: &str) {
+/// Adds a refusal; where the operation has such a status by itself, only that it may be worded as one.
+fn refuse(operation: &mut Operation, status: &str, description: &str, refusal: Refusal) {
     match operation.responses.responses.get_mut(status) {
-        Some(RefOr::T(response)) => add_problem(response),
+        Some(RefOr::T(response)) => refusal.add_to(response),
         Some(_) => {}
-        None => drop(operation.responses.responses.insert(status.to_owned(), problem(description).into())),
+        None => {
+            let mut response = Response::new(description);
+            refusal.add_to(&mut response);
+            operation.responses.responses.insert(status.to_owned(), response.into());
+        }
     }
 }
 
@@ -195,7 +260,7 @@ fn header_components() -> [(&'static str, &'static str, ObjectBuilder); 5] {
 
 /// Says which answers have them.
 fn headers(operation: &mut Operation, entry: &Entry) {
-    let has_quota = matches!(entry.access, Access::Slipstream(..));
+    let has_quota = matches!(entry.access, Access::Slipstream(..) | Access::Ecg(..));
     for (status, response) in &mut operation.responses.responses {
         let RefOr::T(response) = response else { continue };
         let status = status.as_str();

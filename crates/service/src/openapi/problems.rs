@@ -2,31 +2,68 @@
 
 use std::collections::BTreeMap;
 
-use utoipa::openapi::{Content, Ref, RefOr, Response};
+use utoipa::openapi::{Content, Ref, RefOr, Response, Schema};
 use utoipa::{IntoResponses, ToSchema};
 
+use crate::ecg;
 use crate::problem::{CONTENT_TYPE, Document};
 
-/// The component of problem documents.
-pub(super) fn component() -> (String, Vec<(String, RefOr<utoipa::openapi::Schema>)>) {
+/// How the refusals of a document are worded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// As problem documents.
+    Problem,
+    /// As the ECG surface does.
+    Ecg,
+}
+
+impl Refusal {
+    /// The components that refusals refer to.
+    pub(super) fn schemas(self) -> Vec<(String, RefOr<Schema>)> {
+        match self {
+            Self::Problem => schemas_of::<Document<'_>>(),
+            Self::Ecg => schemas_of::<ecg::Refusal<'_>>(),
+        }
+    }
+
+    /// Lets `response` be a refusal, too.
+    pub(super) fn add_to(self, response: &mut Response) {
+        let (content_type, name) = match self {
+            Self::Problem => (CONTENT_TYPE, Document::name()),
+            Self::Ecg => (ecg::CONTENT_TYPE, ecg::Refusal::name()),
+        };
+        let schema = Ref::from_schema_name(name);
+        response.content.entry(content_type.to_owned()).or_insert_with(|| Content::new(Some(schema)).into());
+    }
+
+    /// Words a refusal that an operation has by itself, which is a problem document until then.
+    pub(super) fn reword(self, response: &mut Response) {
+        if self != Self::Problem && response.content.shift_remove(CONTENT_TYPE).is_some() {
+            self.add_to(response);
+        }
+    }
+
+    /// What is said of 400.
+    pub(super) fn malformed(self) -> &'static str {
+        match self {
+            Self::Problem => "The request is malformed; `errors` names the members that are.",
+            Self::Ecg => "The request is malformed; `message` names the members that are.",
+        }
+    }
+}
+
+fn schemas_of<T: ToSchema>() -> Vec<(String, RefOr<Schema>)> {
     let mut schemas = Vec::new();
-    Document::schemas(&mut schemas);
-    let name = Document::name().into_owned();
-    schemas.push((name.clone(), <Document<'_> as utoipa::PartialSchema>::schema()));
-    (name, schemas)
+    T::schemas(&mut schemas);
+    schemas.push((T::name().into_owned(), T::schema()));
+    schemas
 }
 
 /// An answer that is a problem document.
-pub(super) fn problem(description: &str) -> Response {
+fn problem(description: &str) -> Response {
     let mut response = Response::new(description);
-    add_problem(&mut response);
+    Refusal::Problem.add_to(&mut response);
     response
-}
-
-/// Lets `response` be a problem document, too.
-pub(super) fn add_problem(response: &mut Response) {
-    let schema = Ref::from_schema_name(Document::name());
-    response.content.entry(CONTENT_TYPE.to_owned()).or_insert_with(|| Content::new(Some(schema)).into());
 }
 
 /// What an operation refuses by itself, beyond what follows from its row in the access table.

@@ -15,26 +15,26 @@ const PATH: &str = "/openapi.json";
 /// It changes with a release only, and clients read it before they are written.
 const CACHE_CONTROL: &str = "public, max-age=300";
 
-/// Both documents, written once.
+/// What each listener serves, written once.
 #[derive(Debug, Clone)]
 struct Served {
-    slipstream: Bytes,
+    public: Bytes,
     operator: Bytes,
 }
 
 /// The routes of a process that has `documents`.
 pub(crate) fn routes(documents: Documents) -> Result<Routers, Undescribed> {
-    let Written { slipstream, operator } = Documents::of_every_process().merge(documents).finish()?;
-    let served = Served { slipstream: slipstream.into(), operator: operator.into() };
+    let Written { public, operator, .. } = Documents::of_every_process().merge(documents).finish()?;
+    let served = Served { public: public.into(), operator: operator.into() };
     let routes = Routes::new(&Guards::none())
-        .add(Method::GET, PATH, of_slipstream)
+        .add(Method::GET, PATH, of_everybody)
         .add_for_operators(Method::GET, PATH, of_operators)
         .with_state(served);
     Ok(routes.expect("the access table has both, which need nothing"))
 }
 
 #[derive(utoipa::OpenApi)]
-#[openapi(paths(of_slipstream))]
+#[openapi(paths(of_everybody))]
 struct Public;
 
 #[derive(utoipa::OpenApi)]
@@ -57,8 +57,8 @@ pub(super) fn operator() -> OpenApi {
     summary = "Get this document",
     responses((status = 200, description = "OpenAPI 3.1", body = Object))
 )]
-async fn of_slipstream(State(served): State<Served>) -> impl IntoResponse {
-    answer(served.slipstream)
+async fn of_everybody(State(served): State<Served>) -> impl IntoResponse {
+    answer(served.public)
 }
 
 #[utoipa::path(

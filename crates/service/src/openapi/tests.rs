@@ -1,5 +1,6 @@
 //! What is added to operations, at the documents that every process has and one operation of each kind.
 
+use http::Method;
 use serde_json::Value;
 use slipstream_core::timestamp::Timestamp;
 
@@ -21,7 +22,33 @@ mod operations {
 
     #[utoipa::path(get, path = "/admin/v1/nothing", responses((status = 200)))]
     pub(super) fn nothing() {}
+
+    #[utoipa::path(
+        get,
+        path = "/api/webhook-categories",
+        params(crate::ecg::PagingParameters),
+        responses((status = 200, body = crate::ecg::ListOf<crate::ecg::AuditInfo>)),
+    )]
+    pub(super) fn categories() {}
+
+    #[utoipa::path(
+        post,
+        path = "/api/organizations/{organizationId}/webhook-subscriptions/{subscriptionId}/archive",
+        responses((status = 200, body = crate::ecg::Value), super::NotFound),
+    )]
+    pub(super) fn archive() {}
+
+    #[utoipa::path(
+        get,
+        path = "/healthcheck",
+        responses((status = 200), (status = 503, body = crate::ecg::Value, description = "Not well")),
+    )]
+    pub(super) fn health() {}
 }
+
+#[derive(utoipa::OpenApi)]
+#[openapi(paths(operations::categories, operations::archive, operations::health))]
+struct OfEcg;
 
 #[derive(utoipa::OpenApi)]
 #[openapi(paths(operations::at_a_site))]
@@ -38,7 +65,7 @@ struct Nothing;
 fn finished() -> (Value, Value) {
     use utoipa::OpenApi as _;
     let documents = Documents::of_every_process().slipstream(AtASite::openapi()).operator(ForOperators::openapi());
-    let Written { slipstream, operator } = documents.finish().unwrap();
+    let Written { slipstream, operator, .. } = documents.finish().unwrap();
     (serde_json::from_str(&slipstream).unwrap(), serde_json::from_str(&operator).unwrap())
 }
 
@@ -98,9 +125,11 @@ fn every_refusal_is_a_problem_document() {
 fn an_operation_without_an_entry_is_refused() {
     use utoipa::OpenApi as _;
     let undescribed = Documents::default().operator(Nothing::openapi()).finish().unwrap_err();
-    assert_eq!((undescribed.method.as_str(), undescribed.path.as_str()), ("GET", "/admin/v1/nothing"));
-    // Nor does a document have what the other listener serves.
+    assert_eq!(undescribed, Undescribed::NoEntry { method: Method::GET, path: "/admin/v1/nothing".to_owned() });
+    // Nor does a document have what the other listener serves, or what another surface has.
     assert!(Documents::default().slipstream(ForOperators::openapi()).finish().is_err());
+    assert!(Documents::default().slipstream(OfEcg::openapi()).finish().is_err());
+    assert!(Documents::default().ecg(AtASite::openapi()).finish().is_err());
 }
 
 #[test]
@@ -121,4 +150,45 @@ fn times_are_told_as_they_are_read() {
 #[test]
 fn citations_of_what_strangers_do_not_have_are_left_out() {
     assert_eq!(without_citations("It (SPEC 3.7; DESIGN 4) is (really) so (THREATS 1)."), "It is (really) so.");
+}
+
+#[test]
+fn operations_of_the_ecg_surface_have_its_refusals() {
+    use utoipa::OpenApi as _;
+    let written = Documents::of_every_process().ecg(OfEcg::openapi()).finish().unwrap();
+    let [ecg, public, slipstream] =
+        [&written.ecg, &written.public, &written.slipstream].map(|json| serde_json::from_str::<Value>(json).unwrap());
+    let archive = "/api/organizations/{organizationId}/webhook-subscriptions/{subscriptionId}/archive";
+    let archive = &ecg["paths"][archive]["post"];
+    let expected = ["200", "400", "401", "403", "404", "408", "409", "413", "415", "422", "429", "431", "500", "503"];
+    assert_eq!(statuses(archive), expected);
+    assert_eq!(archive["security"], serde_json::json!([{ "ecgToken": [] }]));
+    for (status, response) in archive["responses"].as_object().unwrap() {
+        let is_refusal = response["content"]["application/json"]["schema"]["$ref"] == "#/components/schemas/EcgError";
+        assert_eq!(is_refusal, status != "200", "{status}: {response}");
+        assert_eq!(response["content"].as_object().unwrap().len(), 1, "{status}: {response}");
+    }
+    let error = &ecg["components"]["schemas"]["EcgError"]["properties"];
+    assert!(["statusCode", "message", "error", "traceId"].iter().all(|name| error[name].is_object()), "{error}");
+    let health = &ecg["paths"]["/healthcheck"]["get"];
+    assert_eq!((statuses(health), health.get("security")), (vec!["200", "400", "431", "500", "503"], None));
+    assert_eq!(health["responses"]["503"]["description"], "Not well");
+
+    // The public listener serves all, and says that this surface is at the root only.
+    let count = |document: &Value| document["paths"].as_object().unwrap().len();
+    assert_eq!(count(&public), count(&ecg) + count(&slipstream));
+    assert_eq!(public["paths"]["/healthcheck"]["servers"][0]["url"], "/");
+    let schemes: Vec<_> = public["components"]["securitySchemes"].as_object().unwrap().keys().collect();
+    assert_eq!(schemes, ["apiKey", "bearerToken", "ecgToken", "tokenInQuery"]);
+    assert_eq!(public["components"]["schemas"]["EcgError"], ecg["components"]["schemas"]["EcgError"]);
+}
+
+#[test]
+fn one_name_for_two_schemas_is_refused() {
+    use utoipa::OpenApi as _;
+    let mut other = AtASite::openapi();
+    let schema = utoipa::openapi::ObjectBuilder::new().build();
+    other.components.get_or_insert_default().schemas.insert("AuditInfo".to_owned(), schema.into());
+    let refused = Documents::default().slipstream(other).ecg(OfEcg::openapi()).finish().unwrap_err();
+    assert_eq!(refused, Undescribed::Ambiguous("AuditInfo".to_owned()));
 }

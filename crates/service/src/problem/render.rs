@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use http_body_util::{BodyExt as _, Limited};
 use serde::Serialize;
@@ -61,22 +61,29 @@ impl Renderer {
     }
 
     /// The answer as it goes out. Anything below 400, and errors that have a body of their own shape, stay as they are.
-    pub(crate) async fn finish(&self, mut response: Response, trace: TraceContext) -> Response {
-        if response.status().as_u16() < 400 {
-            return response;
-        }
-        match response.extensions_mut().remove::<Arc<ApiError>>() {
-            Some(error) => self.render(response, &error, trace),
-            None if is_plain(&response) => self.adopt(response, trace).await,
-            None => response,
+    pub(crate) async fn finish(&self, response: Response, trace: TraceContext) -> Response {
+        match Refused::of(response).await {
+            (response, None) => response,
+            (response, Some(Refused::Error(error))) => self.render(response, &error, trace),
+            (response, Some(Refused::Plain(text))) => {
+                let status = response.status();
+                let document = Document {
+                    problem_type: "about:blank".into(),
+                    title: status.canonical_reason().unwrap_or("Error"),
+                    status: status.as_u16(),
+                    detail: &text,
+                    trace_id: trace.to_string(),
+                    errors: &[],
+                    violated_policies: None,
+                };
+                write(response, &document)
+            }
         }
     }
 
     fn render(&self, mut response: Response, error: &ApiError, trace: TraceContext) -> Response {
-        let Problem { kind, detail, errors, retry_after } = &error.problem;
-        if kind.status() >= 500 {
-            log::failure(error, trace);
-        }
+        error.log_and_add_headers(response.headers_mut(), trace);
+        let Problem { kind, detail, errors, .. } = &error.problem;
         let is_quota = *kind == ProblemKind::QuotaExceeded;
         let problem_type = match kind.slug() {
             Some(slug) => format!("{}{slug}", self.base).into(),
@@ -92,18 +99,46 @@ impl Renderer {
             errors,
             violated_policies: is_quota.then_some([error.quota_policy]),
         };
-        let headers = response.headers_mut();
-        headers.extend(error.headers.clone());
-        if let Some(wait) = retry_after {
+        write(response, &document)
+    }
+}
+
+impl ApiError {
+    /// What every surface does with an error, however it words it: a failure is logged, and the answer gets its headers.
+    pub(crate) fn log_and_add_headers(&self, headers: &mut HeaderMap, trace: TraceContext) {
+        if self.problem.kind.status() >= 500 {
+            log::failure(self, trace);
+        }
+        headers.extend(self.headers.clone());
+        if let Some(wait) = self.problem.retry_after {
             // Rounded up, and never zero: a caller that comes back too early is refused again.
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)));
         }
-        write(response, &document)
     }
+}
 
-    /// Makes a document of a refusal that axum or a handler answered without one.
-    async fn adopt(&self, response: Response, trace: TraceContext) -> Response {
+/// What an answer from 400 on says that has no shape of its own yet.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// An error of ours, or the refusal of axum that stands for the same.
+    Error(Arc<ApiError>),
+    /// A text with a status that no problem has.
+    Plain(String),
+}
+
+impl Refused {
+    /// Takes it out of an answer, whose body is to be written then; none of an answer that stays as it is.
+    pub(crate) async fn of(mut response: Response) -> (Response, Option<Self>) {
+        if response.status().as_u16() < 400 {
+            return (response, None);
+        }
+        if let Some(error) = response.extensions_mut().remove() {
+            return (response, Some(Self::Error(error)));
+        }
+        if !is_plain(&response) {
+            return (response, None);
+        }
         let (mut parts, body) = response.into_parts();
         let text = match Limited::new(body, PLAIN_DETAIL_BYTES_MAX).collect().await {
             Ok(body) => String::from_utf8(body.to_bytes().into()).unwrap_or_default(),
@@ -112,9 +147,14 @@ impl Renderer {
         for name in [header::CONTENT_TYPE, header::CONTENT_LENGTH] {
             parts.headers.remove(name);
         }
-        let response = Response::from_parts(parts, Body::empty());
+        let refused = Self::adopt(parts.status, text);
+        (Response::from_parts(parts, Body::empty()), Some(refused))
+    }
+
+    /// Makes an error of a refusal that axum or a handler answered without one.
+    fn adopt(status: StatusCode, text: String) -> Self {
         let detail = |fallback: &'static str| if text.is_empty() { fallback.into() } else { Cow::Owned(text.clone()) };
-        let (kind, detail) = match response.status() {
+        let (kind, detail) = match status {
             StatusCode::BAD_REQUEST => (ProblemKind::BadRequest, detail("the request is malformed")),
             StatusCode::UNAUTHORIZED => (ProblemKind::Unauthorized, detail("a credential is needed")),
             StatusCode::FORBIDDEN => (ProblemKind::Forbidden, detail("the credential may not do this")),
@@ -131,23 +171,11 @@ impl Renderer {
             StatusCode::SERVICE_UNAVAILABLE => (ProblemKind::Unavailable, "try again later".into()),
             // A text of ours about an error of ours is for the log, not for the caller.
             StatusCode::INTERNAL_SERVER_ERROR => {
-                let error = ApiError::internal(anyhow::Error::msg(text));
-                return self.render(response, &error, trace);
+                return Self::Error(Arc::new(ApiError::internal(anyhow::Error::msg(text))));
             }
-            other => {
-                let document = Document {
-                    problem_type: "about:blank".into(),
-                    title: other.canonical_reason().unwrap_or("Error"),
-                    status: other.as_u16(),
-                    detail: &text,
-                    trace_id: trace.to_string(),
-                    errors: &[],
-                    violated_policies: None,
-                };
-                return write(response, &document);
-            }
+            _ => return Self::Plain(text),
         };
-        self.render(response, &ApiError::from(Problem::new(kind, detail)), trace)
+        Self::Error(Arc::new(ApiError::from(Problem::new(kind, detail))))
     }
 }
 

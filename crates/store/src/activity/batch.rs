@@ -11,6 +11,7 @@ use slipstream_core::timestamp::Timestamp;
 
 use super::code::Code;
 use super::quarantine::Quarantined;
+use crate::ecg::activities::{PostAttempt, PostRecord};
 
 /// An accepted event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +132,14 @@ impl DeliveryRecord {
         self.precedence() > other.precedence()
     }
 
+    /// Takes over what only a record that is dropped knows: whoever had not heard of its subscription did not know that it
+    /// is a post of the ECG surface, and no delivery changes its surface. `record` does the same with rows.
+    fn absorb(&mut self, dropped: &Self) {
+        if dropped.surface == Surface::Ecg {
+            self.surface = Surface::Ecg;
+        }
+    }
+
     fn precedence(&self) -> (i16, i64, i16, i16, i64) {
         let state = self.state.code();
         let finality = if self.state.is_terminal() { state } else { 0 };
@@ -189,6 +198,10 @@ pub struct Batch {
     pub deliveries: Vec<DeliveryRecord>,
     /// Attempts.
     pub attempts: Vec<AttemptRecord>,
+    /// Posts of the ECG surface that were made. Each comes with a record of its delivery.
+    pub posts: Vec<PostRecord>,
+    /// Attempts of such posts, each beside its attempt and a record of its delivery.
+    pub post_attempts: Vec<PostAttempt>,
     /// Subscriptions that were removed.
     pub removals: Vec<Removal>,
     /// Who did what, in the order in which it came.
@@ -201,7 +214,8 @@ impl Batch {
     /// How many records it holds.
     pub fn len(&self) -> usize {
         let about_events = self.events.len() + self.deliveries.len() + self.attempts.len();
-        about_events + self.removals.len() + self.audited.len() + self.quarantined.len()
+        let about_posts = self.posts.len() + self.post_attempts.len();
+        about_events + about_posts + self.removals.len() + self.audited.len() + self.quarantined.len()
     }
 
     /// Whether it holds none.
@@ -212,8 +226,10 @@ impl Batch {
     /// Keeps, of all records for one row, the one that supersedes the others.
     pub fn merge(&mut self) {
         merge(&mut self.events, |it| (it.accepted_at, it.key), EventRecord::supersedes, EventRecord::absorb);
-        merge(&mut self.deliveries, |it| it.id, DeliveryRecord::supersedes, |_, _| {});
+        merge(&mut self.deliveries, |it| it.id, DeliveryRecord::supersedes, DeliveryRecord::absorb);
         merge(&mut self.attempts, |it| (it.delivery, it.number), AttemptRecord::supersedes, |_, _| {});
+        merge(&mut self.posts, |it| it.delivery, PostRecord::supersedes, |_, _| {});
+        merge(&mut self.post_attempts, |it| (it.delivery, it.number), PostAttempt::supersedes, |_, _| {});
         merge(&mut self.removals, |it| it.subscription, |a, b| a.at < b.at, |_, _| {});
         merge(&mut self.quarantined, |it| it.id, |_, _| false, |_, _| {});
     }

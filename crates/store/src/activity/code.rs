@@ -2,11 +2,14 @@
 
 use slipstream_core::answer::ErrorCode;
 use slipstream_core::config::Surface;
+use slipstream_core::contract::PostKind;
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::lane::{Lane, Visibility};
 
+use crate::ecg::activities::Dispatch;
+
 /// A closed set whose members stand in SQL as numbers.
-pub(super) trait Code: Copy + Sized {
+pub(crate) trait Code: Copy + Sized {
     /// The member's number.
     fn code(self) -> i16;
     /// The member with this number.
@@ -54,6 +57,7 @@ codes! { Reason {
     CancelledByRequest = 12,
     Rescheduled = 13,
     SecretsSealed = 14,
+    EndpointPaused = 15,
 } }
 
 codes! { ErrorCode {
@@ -65,7 +69,11 @@ codes! { ErrorCode {
     Protocol = 6,
 } }
 
-codes! { Surface { Slipstream = 1 } }
+codes! { Surface { Slipstream = 1, Ecg = 2 } }
+
+codes! { PostKind { Activation = 0, Event = 1 } }
+
+codes! { Dispatch { Platform = 0, External = 1 } }
 
 codes! { Lane { Normal = 0, High = 1, Realtime = 2 } }
 

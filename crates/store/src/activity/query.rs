@@ -150,11 +150,11 @@ pub async fn list(
 }
 
 /// Keys of one statement.
-pub(super) const KEYS_MAX: usize = 128;
+pub(crate) const KEYS_MAX: usize = 128;
 
 /// Asks for the rows whose `columns`, a time and something unique within it, are one of `keys`. There are few numbers of
 /// parameters, so that the drivers find the statement prepared; the last ones repeat one.
-pub(super) fn add_keys(conditions: &mut Conditions, columns: &str, keys: &[(i64, Value)]) {
+pub(crate) fn add_keys(conditions: &mut Conditions, columns: &str, keys: &[(i64, Value)]) {
     let Some(last) = keys.last() else { return };
     let size = [4, 16, 64].into_iter().find(|size| *size >= keys.len()).unwrap_or(KEYS_MAX);
     let places = vec!["($, $)"; size].join(", ");
@@ -168,7 +168,7 @@ const IDS: [usize; 3] = [256, 32, 4];
 
 /// What stands between the brackets of `IN (…)`, and its values, so often that every one of `ids` is asked for. As with
 /// [`add_keys`] there are few numbers of parameters, and the last ones repeat one.
-pub(super) fn of_ids(ids: &[Uuid]) -> impl Iterator<Item = (String, Vec<Value>)> {
+pub(crate) fn of_ids(ids: &[Uuid]) -> impl Iterator<Item = (String, Vec<Value>)> {
     let mut rest = ids;
     std::iter::from_fn(move || {
         let last = rest.last()?;
@@ -183,19 +183,19 @@ pub(super) fn of_ids(ids: &[Uuid]) -> impl Iterator<Item = (String, Vec<Value>)>
 
 /// Conditions and their values, in the order of their parameters.
 #[derive(Default)]
-pub(super) struct Conditions {
+pub(crate) struct Conditions {
     sql: Vec<String>,
     values: Vec<Value>,
 }
 
 impl Conditions {
     /// No conditions, in a statement that has these values already.
-    pub(super) fn after(values: Vec<Value>) -> Self {
+    pub(crate) fn after(values: Vec<Value>) -> Self {
         Self { sql: Vec::new(), values }
     }
 
     /// Adds a condition; each `$` in it stands for the next of `values`.
-    pub(super) fn add(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
+    pub(crate) fn add(&mut self, condition: &str, values: impl IntoIterator<Item = Value>) {
         let mut values = values.into_iter();
         let mut sql = String::new();
         for character in condition.chars() {
@@ -209,17 +209,17 @@ impl Conditions {
     }
 
     /// ` WHERE …`, or nothing if there is no condition; and the values.
-    pub(super) fn into_where(self) -> (String, Vec<Value>) {
+    pub(crate) fn into_where(self) -> (String, Vec<Value>) {
         let sql = if self.sql.is_empty() { String::new() } else { format!(" WHERE {}", self.sql.join(" AND ")) };
         (sql, self.values)
     }
 }
 
-pub(super) fn big(number: i64) -> Value {
+pub(crate) fn big(number: i64) -> Value {
     Value::BigInt(Some(number))
 }
 
-pub(super) fn string(text: &str) -> Value {
+pub(crate) fn string(text: &str) -> Value {
     Value::String(Some(text.to_owned()))
 }
 
@@ -320,6 +320,22 @@ pub(super) async fn run_ordered(
     );
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
     DeliveryRow::find_by_statement(statement).all(connection).await?.into_iter().map(Delivery::try_from).collect()
+}
+
+/// The records of these deliveries, as far as there are any.
+pub(crate) async fn of_deliveries(
+    connection: &impl ConnectionTrait,
+    ids: &[DeliveryId],
+) -> Result<Vec<DeliveryRecord>, StoreError> {
+    let mut records = Vec::with_capacity(ids.len());
+    let keys: Vec<_> = ids.iter().map(|id| (created_at(*id).as_millis(), Value::Uuid(Some(id.0)))).collect();
+    for chunk in keys.chunks(KEYS_MAX) {
+        let mut conditions = Conditions::default();
+        add_keys(&mut conditions, "(d.created_ms, d.id)", chunk);
+        let found = run(connection, "LEFT JOIN", conditions, "ASC", chunk.len()).await?;
+        records.extend(found.into_iter().map(|delivery| delivery.record));
+    }
+    Ok(records)
 }
 
 /// The delivery with this id and all its attempts, the first in front.

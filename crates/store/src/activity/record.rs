@@ -1,16 +1,23 @@
 //! Writing a batch.
 
-use sea_orm::{DbErr, RuntimeErr, Value, sqlx};
+use std::collections::{BTreeMap, BTreeSet};
+
+use sea_orm::{ConnectionTrait, DbErr, FromQueryResult, RuntimeErr, Statement, Value, sqlx};
+use slipstream_core::config::Surface;
+use slipstream_core::delivery::DeliveryState;
 use slipstream_core::ids::id_hash;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use uuid::Uuid;
 
 use super::batch::{AttemptRecord, Batch, DeliveryRecord, EventRecord};
 use super::code::Code;
 use super::counting::{Counted, Counts};
+use super::query::{Conditions, KEYS_MAX, add_keys};
 use super::upsert::{Upsert, optional_text, text};
 use super::{health, quarantine, removal};
 use crate::audit;
+use crate::ecg::activities::{self, News};
 use crate::entity::to_json;
 use crate::error::StoreError;
 use crate::store::Store;
@@ -114,39 +121,108 @@ const SUBSCRIPTIONS: Upsert = Upsert {
 /// Writes `batch` in one transaction; then cancels, in steps of their own, what subscriptions that were removed, now or
 /// before, will not receive.
 ///
-/// Idempotent: writing a batch again, whole or in part, before or after others, changes nothing.
+/// Idempotent: writing a batch again, whole or in part, before or after others, changes nothing, and says the same.
+///
+/// Says which of the retries that the batch speaks of are not to be made any more, for whoever takes them off the bus: of
+/// posts that were taken, by whatever of their tree (SPEC 6.8), or replaced, or whose deliveries have ended. Each as its news
+/// told it, with what has become of it.
 ///
 /// # Errors
 /// Nothing is written, or all but some of the cancellations; writing it again makes those.
-pub async fn record(store: &Store, mut batch: Batch) -> Result<(), StoreError> {
+pub async fn record(store: &Store, mut batch: Batch) -> Result<Vec<DeliveryRecord>, StoreError> {
+    let retries = retries(&batch.deliveries);
     batch.merge();
     let transaction = store.begin().await?;
     EVENTS.run(&transaction, batch.events, bind_event).await?;
-    let mut subscriptions: Vec<_> = batch.deliveries.iter().map(|it| (it.subscription.0, it.site.clone())).collect();
-    subscriptions.sort_unstable();
-    subscriptions.dedup_by_key(|(subscription, _)| *subscription);
-    let bind = |(subscription, site): (_, Slug), values: &mut Vec<Value>| {
-        values.extend([Value::Uuid(Some(subscription)), text(site.to_string())]);
-    };
-    SUBSCRIPTIONS.run(&transaction, subscriptions, bind).await?;
     let successes = health::successes(&batch.deliveries);
-    let mut counts = Counts::default();
-    let deliveries = batch.deliveries;
-    let rows = deliveries.iter().collect();
-    let written = DELIVERIES.run_returning(&transaction, rows, bind_delivery, "id, state_before").await?;
-    counts.deliveries(&deliveries, &written)?;
+    let mut deliveries = batch.deliveries;
+    let (mut counts, posts) = write_deliveries(&transaction, &deliveries).await?;
+    deliveries.iter_mut().filter(|it| posts.contains(&it.id.0)).for_each(|it| it.surface = Surface::Ecg);
     let attempts: Vec<_> = batch.attempts.iter().map(Counted::of).collect();
     let returning = "delivery_id, number, is_again";
     let written = ATTEMPTS.run_returning(&transaction, batch.attempts, bind_attempt, returning).await?;
     counts.attempts(&deliveries, &attempts, &written)?;
+    let news = News { deliveries: &deliveries, posts: batch.posts, attempts: batch.post_attempts, retries };
+    let (of_posts, over) = activities::record(&transaction, news).await?;
     quarantine::UPSERT.run(&transaction, batch.quarantined, quarantine::bind).await?;
     removal::remember(&transaction, &batch.removals).await?;
     // Last, since another writer may wait for these rows.
     health::note(&transaction, successes).await?;
     counts.add(&transaction).await?;
+    of_posts.add(&transaction).await?;
     audit::append(&transaction, &batch.audited).await?;
     transaction.commit().await?;
-    removal::settle(store, &batch.removals, &removal::waiting(&deliveries)).await
+    removal::settle(store, &batch.removals, &removal::waiting(&deliveries)).await?;
+    Ok(over)
+}
+
+/// The last news of each post that says that it waits for a retry, whatever else the batch says of it.
+fn retries(deliveries: &[DeliveryRecord]) -> BTreeMap<Uuid, DeliveryRecord> {
+    let mut retries: BTreeMap<Uuid, DeliveryRecord> = BTreeMap::new();
+    for record in deliveries {
+        let is_one = record.surface == Surface::Ecg && record.state == DeliveryState::RetryWait;
+        if is_one && retries.get(&record.id.0).is_none_or(|known| record.supersedes(known)) {
+            retries.insert(record.id.0, record.clone());
+        }
+    }
+    retries
+}
+
+/// Writes deliveries, in the order of their ids, and whose they are; says what that adds to the counts, and which are posts
+/// although they were not called so.
+async fn write_deliveries(
+    transaction: &impl ConnectionTrait,
+    deliveries: &[DeliveryRecord],
+) -> Result<(Counts, BTreeSet<Uuid>), StoreError> {
+    #[derive(FromQueryResult)]
+    struct Written {
+        id: Uuid,
+        surface: i16,
+    }
+    let mut subscriptions: Vec<_> = deliveries.iter().map(|it| (it.subscription.0, it.site.clone())).collect();
+    subscriptions.sort_unstable();
+    subscriptions.dedup_by_key(|(subscription, _)| *subscription);
+    let bind = |(subscription, site): (_, Slug), values: &mut Vec<Value>| {
+        values.extend([Value::Uuid(Some(subscription)), text(site.to_string())]);
+    };
+    SUBSCRIPTIONS.run(transaction, subscriptions, bind).await?;
+    let rows = deliveries.iter().collect();
+    let written = DELIVERIES.run_returning(transaction, rows, bind_delivery, "id, state_before, surface").await?;
+    raise_surface(transaction, deliveries).await?;
+    let mut counts = Counts::default();
+    counts.deliveries(deliveries, &written)?;
+    let mut posts = BTreeSet::new();
+    for row in &written {
+        let row = Written::from_query_result(row, "")?;
+        if row.surface == Surface::Ecg.code() {
+            posts.insert(row.id);
+        }
+    }
+    Ok((counts, posts))
+}
+
+/// Says of rows that they are posts, of which somebody spoke before who did not know it ([`DeliveryRecord::absorb`]).
+async fn raise_surface(transaction: &impl ConnectionTrait, deliveries: &[DeliveryRecord]) -> Result<(), StoreError> {
+    let posts = deliveries.iter().filter(|it| it.surface == Surface::Ecg);
+    let keys: Vec<_> = posts.map(|it| (it.created_at().as_millis(), Value::Uuid(Some(it.id.0)))).collect();
+    for keys in keys.chunks(KEYS_MAX) {
+        let mut conditions = Conditions::after(vec![code(Some(Surface::Ecg))]);
+        conditions.add("surface <> $", [code(Some(Surface::Ecg))]);
+        add_keys(&mut conditions, "(created_ms, id)", keys);
+        let (condition, values) = conditions.into_where();
+        let sql = format!("UPDATE deliveries SET surface = $1{condition}");
+        let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
+        transaction.execute_raw(statement).await?;
+    }
+    Ok(())
+}
+
+/// Writes deliveries that were just made, in the order of their ids, in a transaction of somebody else.
+pub(crate) async fn note_deliveries(
+    transaction: &impl ConnectionTrait,
+    deliveries: &[DeliveryRecord],
+) -> Result<(), StoreError> {
+    write_deliveries(transaction, deliveries).await?.0.add(transaction).await
 }
 
 fn millis(at: Option<Timestamp>) -> Value {

@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 
 use sea_orm::{ConnectionTrait, FromQueryResult, Statement, Value};
+use slipstream_core::config::Surface;
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
@@ -20,6 +21,7 @@ use super::code::Code;
 use super::counting::Counts;
 use super::query::{Conditions, KEYS_MAX, add_keys, big, of_ids};
 use super::upsert::Upsert;
+use crate::ecg::activities;
 use crate::entity::Row;
 use crate::error::StoreError;
 use crate::store::Store;
@@ -107,6 +109,8 @@ async fn removed(
 #[derive(FromQueryResult)]
 struct Cancelled {
     created_ms: i64,
+    id: Uuid,
+    surface: i16,
     state_before: i16,
 }
 
@@ -128,7 +132,7 @@ async fn cancel(
     let (condition, values) = conditions.into_where();
     let sql = format!(
         "UPDATE deliveries SET state_before = state, state = $1, reason = $2, next_attempt_ms = NULL, \
-         updated_ms = $3{condition} RETURNING created_ms, state_before"
+         updated_ms = $3{condition} RETURNING created_ms, id, surface, state_before"
     );
     let statement = Statement::from_sql_and_values(transaction.get_database_backend(), sql, values);
     let cancelled = Cancelled::find_by_statement(statement).all(&transaction).await?;
@@ -138,7 +142,10 @@ async fn cancel(
             Row { table: "deliveries", key: "*" }.name("state_before", DeliveryState::from_code(it.state_before))?;
         counts.moved(subscription, it.created_ms, Some(from), DeliveryState::Cancelled);
     }
+    let posts = cancelled.iter().filter(|it| it.surface == Surface::Ecg.code()).map(|it| it.id);
+    let of_posts = activities::settle(&transaction, posts.collect()).await?;
     counts.add(&transaction).await?;
+    of_posts.add(&transaction).await?;
     transaction.commit().await?;
     Ok(cancelled.len())
 }

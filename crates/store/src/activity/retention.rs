@@ -4,6 +4,7 @@ use sea_orm::{ConnectionTrait as _, FromQueryResult, Statement, Value};
 use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
 
+use crate::ecg::activities;
 use crate::error::StoreError;
 use crate::store::Store;
 
@@ -11,9 +12,10 @@ use crate::store::Store;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// Deliveries with their attempts that came into a final state before; events without deliveries; quarantine; what
-    /// endpoints' deliveries amounted to; 30 days later, which subscriptions were removed.
+    /// endpoints' deliveries amounted to; posts of the ECG surface, in whole trees; 30 days later, which subscriptions were
+    /// removed.
     pub records_before: Timestamp,
-    /// Response bytes of attempts that started before.
+    /// Response bytes of attempts that started before, also of posts.
     pub responses_before: Timestamp,
 }
 
@@ -40,6 +42,7 @@ const IS_OLD: &str = "e.accepted_ms < $1 AND COALESCE(e.routed_ms, e.cancelled_m
 pub async fn expire(store: &Store, retention: Retention, limit: usize) -> Result<u64, StoreError> {
     let (limit, before) = (limit.clamp(1, 10_000), retention.records_before);
     let mut touched = forget_deliveries(store, before, limit).await?;
+    touched += activities::expire(store, retention, limit).await?;
     // Those that never had a delivery.
     let sql = format!(
         "DELETE FROM events WHERE (accepted_ms, key) IN (SELECT e.accepted_ms, e.key FROM events e \

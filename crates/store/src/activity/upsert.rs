@@ -12,16 +12,16 @@ use crate::error::StoreError;
 const CHUNKS: [usize; 5] = [256, 64, 16, 4, 1];
 
 /// An `INSERT … ON CONFLICT` into one table.
-pub(super) struct Upsert {
-    pub(super) table: &'static str,
-    pub(super) columns: &'static [&'static str],
+pub(crate) struct Upsert {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static [&'static str],
     /// What follows `ON CONFLICT`.
-    pub(super) on_conflict: &'static str,
+    pub(crate) on_conflict: &'static str,
 }
 
 impl Upsert {
     /// Writes `rows`, no two of which may have the same key. `bind` gives a row's values in the order of the columns.
-    pub(super) async fn run<R>(
+    pub(crate) async fn run<R>(
         &self,
         connection: &impl ConnectionTrait,
         rows: Vec<R>,
@@ -34,7 +34,7 @@ impl Upsert {
     }
 
     /// The same; says of each row that was made or changed what stands in the columns `returning` now.
-    pub(super) async fn run_returning<R>(
+    pub(crate) async fn run_returning<R>(
         &self,
         connection: &impl ConnectionTrait,
         rows: Vec<R>,
@@ -106,12 +106,12 @@ impl Upsert {
 
 /// A text as a value. NUL, which PostgreSQL does not take in text, becomes U+FFFD; attributes cannot hold it
 /// (SPEC 3.1), so this guards against a writer that did not check.
-pub(super) fn text(text: String) -> Value {
+pub(crate) fn text(text: String) -> Value {
     Value::String(Some(without_nul(text)))
 }
 
 /// A text that may be missing as a value.
-pub(super) fn optional_text(text: Option<String>) -> Value {
+pub(crate) fn optional_text(text: Option<String>) -> Value {
     Value::String(text.map(without_nul))
 }
 

@@ -16,6 +16,8 @@ pub(crate) struct Model {
     pub(crate) billing_organisation: String,
     pub(crate) product: String,
     pub(crate) pms_specific_id: Option<String>,
+    /// A UUID.
+    pub(crate) ecg_organization: Option<String>,
     pub(crate) revision: i64,
 }
 
@@ -34,6 +36,10 @@ impl TryFrom<Model> for Site {
             organisation: row.parse("organisation", &model.organisation)?,
             billing_organisation: row.parse("billing_organisation", &model.billing_organisation)?,
             product: row.name("product", Product::from_name(&model.product))?,
+            ecg_organization: match &model.ecg_organization {
+                Some(id) => Some(row.parse("ecg_organization", id)?),
+                None => None,
+            },
             name: model.name,
             pms_specific_id: model.pms_specific_id,
             revision: model.revision,

@@ -63,12 +63,14 @@ impl ActiveModelBehavior for ActiveModel {}
 pub(crate) const ACTIVE: &str = "active";
 pub(crate) const DISABLED: &str = "disabled";
 pub(crate) const PENDING: &str = "pending";
+const PAUSED: &str = "paused";
 
 /// The columns `state` and `disabled_reason`.
 pub(crate) fn state_columns(state: EndpointState) -> (&'static str, Option<String>) {
     match state {
         EndpointState::Active => (ACTIVE, None),
         EndpointState::Pending => (PENDING, None),
+        EndpointState::Paused => (PAUSED, None),
         EndpointState::Disabled(reason) => (DISABLED, Some(reason_name(reason).to_owned())),
     }
 }
@@ -86,6 +88,7 @@ fn state_from(state: &str, reason: Option<&str>) -> Option<EndpointState> {
     match (state, reason) {
         (ACTIVE, None) => Some(EndpointState::Active),
         (PENDING, _) => Some(EndpointState::Pending),
+        (PAUSED, None) => Some(EndpointState::Paused),
         (DISABLED, Some(name)) => {
             reasons.into_iter().find(|reason| reason_name(*reason) == name).map(EndpointState::Disabled)
         }

@@ -1,8 +1,11 @@
 //! One suite of statements about what happened and how it is found again, run over SQLite and over PostgreSQL.
 
+#[path = "../support/backends.rs"]
+mod backends;
 mod counting;
 mod failing;
 mod long;
+mod posts;
 mod reconciling;
 mod records;
 mod removed;
@@ -16,38 +19,13 @@ use slipstream_core::lane::{Lane, Visibility};
 use slipstream_core::matching::SkipReason;
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
+use slipstream_store::Store;
 use slipstream_store::activity::{AttemptRecord, Batch, DeliveryRecord, EventRecord, record};
-use slipstream_store::{DatabaseConfig, Store};
 use uuid::Uuid;
 
-/// Runs each statement on a migrated database of its own, once per backend.
-macro_rules! on_both_backends {
-    ($($statement:ident),* $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $statement() {
-                let (_directory, url) = slipstream_test_support::sqlite::database();
-                super::$statement(crate::open(url).await).await;
-            })*
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $statement() {
-                let url = slipstream_test_support::postgres::database().await;
-                super::$statement(crate::open(url).await).await;
-            })*
-        }
-    };
-}
-pub(crate) use on_both_backends;
+pub(crate) use self::backends::on_both_backends;
 
 pub(crate) const NOW: i64 = 1_772_443_800_000;
-
-pub(crate) async fn open(url: String) -> Store {
-    let store = Store::connect(&DatabaseConfig { url: url.into(), max_connections: 4 }).await.unwrap();
-    store.migrate().await.unwrap();
-    store
-}
 
 pub(crate) fn at(offset: i64) -> Timestamp {
     Timestamp::from_millis(NOW + offset)

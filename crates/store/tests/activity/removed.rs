@@ -22,7 +22,7 @@ fn removal(of: u128) -> Batch {
 }
 
 /// All orders of the numbers below `count`.
-fn orders(count: usize) -> Vec<Vec<usize>> {
+pub(crate) fn orders(count: usize) -> Vec<Vec<usize>> {
     let Some(last) = count.checked_sub(1) else { return vec![vec![]] };
     let insert = |order: Vec<usize>| {
         (0..=order.len()).map(move |place| {

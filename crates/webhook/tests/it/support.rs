@@ -204,6 +204,7 @@ async fn post_full(
         timestamp_seconds: 1_614_265_330,
         signature: Some("v1,abc v1,def".to_owned()),
         headers,
+        surface_headers: &[],
         request_origin,
         traceparent: Some("00-84c1fd4063c38d9f3900d06e56542d48-85d1d4a1b2c3d4e5-01".parse().unwrap()),
         body: Bytes::from_static(BODY),

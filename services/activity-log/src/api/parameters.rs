@@ -95,9 +95,9 @@ fn text(name: &str, value: String) -> Result<String, Problem> {
 }
 
 fn parse_surface(name: &str, value: &str) -> Result<Surface, Problem> {
-    let known = [Surface::Slipstream];
+    let known = [Surface::Slipstream, Surface::Ecg];
     let surface = known.into_iter().find(|surface| surface.as_str() == value);
-    surface.ok_or_else(|| bad_parameter(name, "must be slipstream"))
+    surface.ok_or_else(|| bad_parameter(name, "must be slipstream or ecg"))
 }
 
 fn parse_states(name: &str, value: &str, allowed: &[DeliveryState]) -> Result<Vec<DeliveryState>, Problem> {
@@ -131,7 +131,7 @@ mod tests {
             ("state", "failed,"),
             ("site", "x"),
             ("subscription", "1"),
-            ("surface", "ecg"),
+            ("surface", "mail"),
             ("event", "1"),
             ("type", ""),
             ("type", "a\0"),

@@ -69,7 +69,7 @@ pub(super) async fn answer(
     let id: SubscriptionId = id.parse().map_err(|_| unknown())?;
     let found = ask(statistics(it.store.connection(), id, since, until)).await?;
     // One that was removed is known by what it received; one that is new, by its record alone.
-    if found.is_none() && it.directory.load().subscriptions().get(id).is_none() {
+    if found.is_none() && it.directory.load().endpoint(id).is_none() {
         return Err(unknown().into());
     }
     Ok(Json(StatisticsView::new(id, &found.unwrap_or_else(|| Statistics::none(since, until)))))

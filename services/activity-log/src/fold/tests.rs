@@ -82,12 +82,64 @@ fn outcome(id: u8, state: DeliveryState, ended: i64, attempt: Option<u32>) -> Me
             status: Some(200),
             error: None,
             response: Some("b2s=".into()),
+            hash: None,
         }),
         next_attempt_at: (state == DeliveryState::RetryWait).then(|| at(ended + 5000)),
         replay: None,
     };
     let outcomes = Outcomes { subscription: subscription(), surface: Surface::Slipstream, outcomes: vec![outcome] };
     (format!("outcomes.slipstream.{}", subscription()), serde_json::to_vec(&outcomes).unwrap())
+}
+
+fn post_key(id: u8) -> EventKey {
+    EventKey::new(&Slug::of_organization(Uuid::nil()), "/ecg/posts", &id.to_string())
+}
+
+fn post_delivery(id: u8) -> DeliveryId {
+    DeliveryId::derive(at(i64::from(id)), subscription(), &post_key(id))
+}
+
+/// A post of the ECG surface.
+fn posted(id: u8) -> Message {
+    let organization = Uuid::nil();
+    let json = format!(
+        r#"{{"delivery":"{}","key":"{}","site":"{}","lane":"normal","organization":"{organization}",
+            "post":{{"type":1,"event":"{}","code":"vitals.created","created_at":"{}","payload":{{"n":1.50}}}},
+            "raw_message":{{"b":2,"a":1}}}}"#,
+        post_delivery(id),
+        post_key(id),
+        Slug::of_organization(organization),
+        Uuid::from_u128(5),
+        at(i64::from(id)),
+    );
+    (format!("posts.{}", subscription()), json.into_bytes())
+}
+
+/// An outcome of post `id`'s delivery.
+fn post_outcome(id: u8, state: DeliveryState, ended: i64, attempt: Option<u32>) -> Message {
+    let outcome = Outcome {
+        delivery: post_delivery(id),
+        site: Slug::of_organization(Uuid::nil()),
+        key: post_key(id),
+        lane: Lane::Normal,
+        accepted_at: at(i64::from(id)),
+        state,
+        reason: None,
+        at: at(ended),
+        attempt: attempt.map(|number| Attempt {
+            number,
+            started_at: at(ended - 2),
+            duration_us: 1999,
+            status: Some(if state == DeliveryState::Succeeded { 204 } else { 503 }),
+            error: None,
+            response: Some("YnVzeQ==".into()),
+            hash: Some("0a".repeat(32)),
+        }),
+        next_attempt_at: (state == DeliveryState::RetryWait).then(|| at(ended + 5000)),
+        replay: None,
+    };
+    let outcomes = Outcomes { subscription: subscription(), surface: Surface::Ecg, outcomes: vec![outcome] };
+    (format!("outcomes.ecg.{}", subscription()), serde_json::to_vec(&outcomes).unwrap())
 }
 
 type Message = (String, Vec<u8>);
@@ -155,6 +207,37 @@ fn what_an_event_hashed_to_when_it_was_accepted_outlasts_its_changes() {
 }
 
 #[test]
+fn a_post_is_a_delivery_and_an_activity_and_each_attempt_of_it_both() {
+    let messages = [
+        post_outcome(7, DeliveryState::RetryWait, 10, Some(1)),
+        posted(7),
+        post_outcome(7, DeliveryState::Succeeded, 5020, Some(2)),
+    ];
+    let batch = folded(&messages);
+    assert_eq!((batch.deliveries.len(), batch.attempts.len(), batch.post_attempts.len()), (1, 2, 2));
+    assert_eq!((batch.deliveries[0].state, batch.deliveries[0].surface), (DeliveryState::Succeeded, Surface::Ecg));
+    let post = &batch.posts[0];
+    assert_eq!((post.delivery, post.subscription, post.created_at), (post_delivery(7), subscription(), at(7)));
+    assert_eq!((post.payload.as_str(), post.raw_message.as_str()), (r#"{"n":1.50}"#, r#"{"b":2,"a":1}"#));
+    let first = &batch.post_attempts[0];
+    assert_eq!((first.number, first.response.as_deref()), (1, Some(&b"busy"[..])));
+    assert_eq!(first.hash.as_deref(), Some("0a".repeat(32).as_str()));
+}
+
+#[test]
+fn what_is_said_of_other_surfaces_is_no_activity() {
+    assert_eq!(folded(&[outcome(7, DeliveryState::Succeeded, 10, Some(1))]).post_attempts, []);
+}
+
+#[test]
+fn a_post_of_nobody_is_not_read() {
+    let (_, payload) = posted(7);
+    for subject in ["posts", "posts.", "posts.x"] {
+        assert!(matches!(fold(&mut Batch::default(), subject, &payload), Err(Unreadable::Subject)), "{subject}");
+    }
+}
+
+#[test]
 fn a_removed_subscription_is_a_removal_and_a_disabled_one_is_not() {
     let changed = |change: &str| {
         let at = at(5);
@@ -185,7 +268,11 @@ fn any_message() -> impl Strategy<Value = Message> {
         .prop_map(|(id, state, ended, attempt)| outcome(id, state, ended + 10, attempt));
     let any_routed = (0_u8..3, prop::option::of(0_i64..5)).prop_map(|(id, at)| routed(id, at));
     let any_held = (0_u8..3, 0_i64..4, any::<bool>()).prop_map(|(id, changes, ends)| held(id, changes, ends));
-    prop_oneof![3 => any_outcome, 1 => any_routed, 1 => any_held]
+    let any_post_outcome =
+        (0_u8..3, prop::sample::select(&DeliveryState::ALL[..]), 0_i64..40, prop::option::of(1_u32..4))
+            .prop_map(|(id, state, ended, attempt)| post_outcome(id, state, ended + 10, attempt));
+    let any_posted = (0_u8..3).prop_map(posted);
+    prop_oneof![3 => any_outcome, 1 => any_routed, 1 => any_held, 3 => any_post_outcome, 1 => any_posted]
 }
 
 proptest! {
@@ -208,6 +295,8 @@ proptest! {
         parts.events.extend(rest.events);
         parts.deliveries.extend(rest.deliveries);
         parts.attempts.extend(rest.attempts);
+        parts.posts.extend(rest.posts);
+        parts.post_attempts.extend(rest.post_attempts);
         parts.merge();
         prop_assert_eq!(&parts, &expected);
 
@@ -225,7 +314,7 @@ proptest! {
     }
 
     #[test]
-    fn folding_never_panics(subject in "(routed|outcomes|endpoints|x)\\.[a-z]{0,4}", payload in ".{0,60}") {
+    fn folding_never_panics(subject in "(routed|outcomes|endpoints|posts|x)\\.[a-z]{0,4}", payload in ".{0,60}") {
         let _ = fold(&mut Batch::default(), &subject, payload.as_bytes());
     }
 }

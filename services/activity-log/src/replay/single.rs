@@ -19,6 +19,10 @@ use super::message::{New, record};
 use super::stored::{Place, fetch};
 use crate::database::ask;
 
+/// Why a post is not delivered again here.
+const ECG_RETRY: &str = "a post of the ECG surface is repeated there, as an activity of its tree: POST /api/organizations/\
+                         {organizationId}/webhook-subscriptions/{subscriptionId}/activity/{activityId}/retry";
+
 /// What was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Replayed {
@@ -45,6 +49,9 @@ impl Replayer {
         let Some((Delivery { record: original, .. }, _)) = found else {
             return Err(Problem::new(ProblemKind::NotFound, "no such delivery is recorded").into());
         };
+        if original.surface == Surface::Ecg {
+            return Err(conflict(ECG_RETRY).into());
+        }
         if !original.state.is_terminal() {
             let state = original.state.as_str();
             return Err(
@@ -93,10 +100,13 @@ impl Replayer {
         to: SubscriptionId,
         new_id: NewId,
     ) -> Result<Replayed, ApiError> {
-        let subscription = self.directory.load().subscriptions().get(to).cloned();
+        let subscription = self.directory.load().endpoint(to).cloned();
         let Some(subscription) = subscription else {
             return Err(Problem::new(ProblemKind::NotFound, "there is no such subscription").into());
         };
+        if subscription.surface == Surface::Ecg {
+            return Err(conflict(ECG_RETRY).into());
+        }
         let Some(found) = ask(event(self.store.connection(), site, source, id)).await? else {
             return Err(Problem::new(ProblemKind::NotFound, "no such event is recorded for this site").into());
         };

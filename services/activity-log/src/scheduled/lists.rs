@@ -20,13 +20,13 @@ const TURN_WITHIN: Duration = Duration::from_secs(1);
 /// When to come again if that was not enough.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// The turns of lists.
-#[derive(Debug)]
-pub(super) struct Lists(Arc<Semaphore>);
+/// The turns of lists. Cheap to clone; all clones are the same.
+#[derive(Debug, Clone)]
+pub(crate) struct Lists(Arc<Semaphore>);
 
 impl Lists {
     /// At most half of a pool of so many connections, and no more than two.
-    pub(super) fn new(connections: u32) -> Self {
+    pub(crate) fn new(connections: u32) -> Self {
         Self(Arc::new(Semaphore::new((connections / 2).clamp(1, AT_ONCE_MAX) as usize)))
     }
 
@@ -34,7 +34,7 @@ impl Lists {
     ///
     /// # Errors
     /// 503 with `Retry-After` when that takes more than a second; else as [`ask`].
-    pub(super) async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         query: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, ApiError> {

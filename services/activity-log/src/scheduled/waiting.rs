@@ -239,7 +239,7 @@ impl Waiting {
     async fn remember(&self, event: &EventRecord) {
         let batch = Batch { events: vec![event.clone()], ..Batch::default() };
         let failed = match tokio::time::timeout(REMEMBER_TIMEOUT, record(&self.store, batch)).await {
-            Ok(Ok(())) => return,
+            Ok(Ok(_)) => return,
             Ok(Err(error)) => format!("{:#}", anyhow::Error::new(error)),
             Err(elapsed) => elapsed.to_string(),
         };

@@ -50,7 +50,7 @@ async fn bad_parameters_are_named(world: World) {
         ("since=now", "since"),
         ("site=%00", "site"),
         ("eventId=%00", "eventId"),
-        ("surface=ecg", "surface"),
+        ("surface=mail", "surface"),
         ("event=1", "event"),
         ("colour=red", "colour"),
     ] {

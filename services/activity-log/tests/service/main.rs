@@ -6,6 +6,7 @@ mod auditing;
 mod explaining;
 mod judging;
 mod outage;
+mod posting;
 mod reconciling;
 mod recording;
 mod repeating;

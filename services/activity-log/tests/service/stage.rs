@@ -58,6 +58,7 @@ impl Instance {
             "http": { "listen": "127.0.0.1:0", "operator_listen": "127.0.0.1:0", "drain_min": "0s", "drain_max": "10s" },
             "bus": { "url": nats },
             "database": { "url": database, "max_connections": 4 },
+            "secrets": { "master_key_file": slipstream_test_support::secrets::master_key_file() },
             "operator": { "token": TOKEN },
         });
         let mut config: Config = serde_json::from_value(config).unwrap();
@@ -65,7 +66,7 @@ impl Instance {
         let century = Duration::from_hours(100 * 365 * 24);
         config.retention = RetentionConfig { records: century, responses: century, ..RetentionConfig::default() };
         let (ctx, http) = (Context::new(), config.http.clone());
-        let routers = slipstream_activity_log::start(config, &ctx).await.unwrap();
+        let routers = Box::pin(slipstream_activity_log::start(config, &ctx)).await.unwrap();
         let listeners = Listeners::bind(&http).await.unwrap();
         let base = format!("http://{}", listeners.operator_address());
         let serving = tokio::spawn({

@@ -16,10 +16,11 @@ use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::Context;
 use slipstream_service::auth::AuthConfig;
-use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, TelemetryConfig};
+use slipstream_service::config::{HttpConfig, OperatorConfig, Secret, SecretsConfig, TelemetryConfig};
 use slipstream_service::lifecycle::Listeners;
 use slipstream_store::{DatabaseConfig, Store};
 use slipstream_test_support::builders::{self, AccountWithKeys};
+use slipstream_test_support::secrets::master_key_file;
 use slipstream_test_support::{NatsServer, eventually, install_crypto};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -92,6 +93,7 @@ pub(crate) fn outcome(id: &str, accepted: i64, state: DeliveryState, number: u32
             status: Some(status),
             error: None,
             response: Some("b2s=".into()),
+            hash: None,
         }),
         next_attempt_at: (state == DeliveryState::RetryWait).then(|| at(ended + 5000)),
         replay: None,
@@ -153,6 +155,7 @@ impl World {
             http: http.clone(),
             bus: bus.clone(),
             database: DatabaseConfig { url: url.as_str().into(), max_connections: 4 },
+            secrets: SecretsConfig { master_key_file: Some(master_key_file()), ..SecretsConfig::default() },
             operator: OperatorConfig { token: Secret::new(TOKEN) },
             auth: AuthConfig::default(),
             retention: RetentionConfig::default(),
@@ -167,7 +170,7 @@ impl World {
             bucket.put(&record).await.unwrap();
         }
         let ctx = Context::new();
-        let routers = slipstream_activity_log::start(config, &ctx).await.unwrap();
+        let routers = Box::pin(slipstream_activity_log::start(config, &ctx)).await.unwrap();
         let listeners = Listeners::bind(&http).await.unwrap();
         let public_base = format!("http://{}", listeners.public_address().unwrap());
         let operator_base = format!("http://{}", listeners.operator_address());

@@ -9,24 +9,29 @@ use bytes::Bytes;
 use metrics::{counter, histogram};
 use slipstream_bus::{Bus, ConfigBucket, Outgoing, Publisher, Schedules, subject};
 use slipstream_core::answer::Answer;
-use slipstream_core::config::{Consent, DisabledReason, Subscription, Surface};
+use slipstream_core::config::{DisabledReason, Record, Subscription, Surface};
 use slipstream_core::contract::{self, EndpointChange, EndpointChanged, Meta};
-use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate, held_back_until};
+use slipstream_core::delivery::{
+    self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate, held_back_until, pause_of,
+};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::retry::RetrySchedule;
-use slipstream_core::sealing::SecretText;
 use slipstream_core::signing;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{Directory, clock, names, trace};
-use slipstream_webhook::{AddressPolicy, Client, PreparedHeaders, Target, WebhookRequest};
+use slipstream_webhook::WebhookRequest;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument as _, Span};
 
+use super::callers::Callers;
+use super::ecg::Post;
 use super::endpoint::{Ended, Endpoints, Next, Park, Place, Prepared, PreparedKey};
+use super::message::Message;
 use super::record::Recorder;
 use super::work::Work;
+use crate::pace::Pace;
 
 /// Pause before a schedule that the bus did not take is published again.
 const REPEAT_PAUSE: Duration = Duration::from_millis(200);
@@ -38,11 +43,11 @@ const SEALED_LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What every attempt needs.
 pub(crate) struct Worker {
-    pub(crate) client: Client,
-    pub(crate) policy: Arc<AddressPolicy>,
+    pub(crate) callers: Callers,
     pub(crate) schedule: RetrySchedule,
     pub(crate) directory: Directory,
     pub(crate) endpoints: Arc<Endpoints>,
+    pub(crate) pace: Arc<Pace>,
     pub(crate) bus: Bus,
     pub(crate) bucket: ConfigBucket,
     pub(crate) schedules: Schedules,
@@ -100,19 +105,33 @@ impl Worker {
         }
     }
 
-    /// An endpoint that has been answering may have earned one more place than there are workers for it.
-    fn help_at(self: &Arc<Self>, host: Option<&Arc<str>>) {
-        let Some(host) = host.filter(|host| self.endpoints.has_more_at(host)) else { return };
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
+    /// An endpoint that has been answering may have earned one more place than there are workers for it. Whether it had,
+    /// and there is one more now.
+    fn help_at(self: &Arc<Self>, host: Option<&Arc<str>>) -> bool {
+        let Some(host) = host.filter(|host| self.endpoints.has_more_at(host)) else { return false };
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return false };
         let next = self.endpoints.next_at(host);
         if matches!(next, Next::Nothing) {
-            return;
+            return false;
         }
         let (worker, host) = (Arc::clone(self), Arc::clone(host));
         self.workers.spawn(async move {
             Box::pin(worker.work_off(next, Some(host))).await;
             drop(permit);
         });
+        true
+    }
+
+    /// Takes up what rested to give way, as far as it may start now: of one host after another, and again.
+    pub(crate) fn wake_rested(self: &Arc<Self>) {
+        let mut hosts = self.endpoints.wake_rested();
+        let woken = hosts.clone();
+        while !hosts.is_empty() {
+            hosts.retain(|host| self.help_at(Some(host)));
+        }
+        for host in woken {
+            self.endpoints.rest_unattended(&host);
+        }
     }
 
     /// Makes one attempt if the gate is open, and settles the delivery either way. How long the request took.
@@ -121,7 +140,7 @@ impl Worker {
             return None; // the server hands it out again, here or elsewhere; two at once must not be
         }
         let snapshot = self.directory.load();
-        let subscription = snapshot.subscriptions().get(work.subscription);
+        let subscription = snapshot.endpoint(work.subscription);
         let is_cancelled = work.meta.cancelled_at.is_some();
         if subscription.is_none() && !is_cancelled {
             drop(snapshot);
@@ -132,12 +151,41 @@ impl Worker {
                 self.park(work, park).await;
             } else {
                 let outcome = work.outcome(DeliveryState::Cancelled, Some(Reason::SubscriptionRemoved));
-                self.recorder.record_last((Surface::Slipstream, work.subscription), outcome, work.ack).await;
+                self.recorder.record_last((self.surface_of(&work), work.subscription), outcome, work.ack).await;
             }
             return None;
         }
+        let post = match subscription.map(|subscription| subscription.surface) {
+            Some(Surface::Ecg) => match Post::read(&work.body) {
+                Ok(post) => Some(post),
+                Err(error) => {
+                    drop(snapshot);
+                    // We write these ourselves: a stranger's must not hold up the others.
+                    tracing::error!(delivery.id = %work.delivery, %error, "not an ECG post of ours: it fails");
+                    let outcome = work.outcome(DeliveryState::Failed, None);
+                    self.recorder.record_last((Surface::Ecg, work.subscription), outcome, work.ack).await;
+                    return None;
+                }
+            },
+            Some(Surface::Slipstream) | None => None,
+        };
+        let is_paused = |subscription: &Subscription| {
+            let waits_for_event = post.as_ref().is_some_and(|post| !post.is_dispatchable(snapshot.ecg()));
+            waits_for_event || (post.is_some() && self.endpoints.is_gone(subscription))
+        };
         let open = match gate(subscription.map(AsRef::as_ref), &work.meta, clock::now()) {
+            Gate::Open if subscription.is_some_and(|subscription| is_paused(subscription)) => Gate::Pause,
+            decided => decided,
+        };
+        let open = match open {
             Gate::End(state, reason) => Err((state, reason)),
+            Gate::Pause => {
+                drop(snapshot);
+                let now = clock::now();
+                let park = Park::until(now.after(pause_of(work.meta.parked)), now, Some(Reason::EndpointPaused));
+                self.park(work, park).await;
+                return None;
+            }
             Gate::Wait(until) => {
                 drop(snapshot);
                 let at = held_back_until(until, work.meta.parked);
@@ -151,30 +199,44 @@ impl Worker {
         let subscription = match open {
             Ok(subscription) => Arc::clone(subscription),
             Err((state, reason)) => {
-                let surface = subscription.map_or(Surface::Slipstream, |subscription| subscription.surface);
                 let outcome = work.outcome(state, Some(reason));
                 drop(snapshot);
-                self.recorder.record_last((surface, work.subscription), outcome, work.ack).await;
+                self.recorder.record_last((self.surface_of(&work), work.subscription), outcome, work.ack).await;
                 return None;
             }
         };
+        let prepared = self.endpoints.prepared(&subscription, |it| self.callers.prepare(it, snapshot.ecg()));
+        let made = post.map(|post| (post, snapshot.ecg().subscription(subscription.id).cloned()));
         drop(snapshot);
-        let prepared = self.endpoints.prepared(&subscription, |subscription| prepare(subscription, &self.policy));
-        if prepared.is_sealed {
+        let (started_at, started) = (clock::now(), Instant::now());
+        let message = match made {
+            _ if prepared.is_sealed => None,
+            None => Some(Message::of_event(&work)),
+            Some((post, subscription)) => subscription.and_then(|it| post.message(&work, &it, started_at)),
+        };
+        let Some(message) = message else {
             // Never unsigned, and never without its headers: it waits for the key that opens them.
-            let now = clock::now();
-            let park = Park::until(now.after(SEALED_LOOK_EVERY), now, Some(Reason::SecretsSealed));
+            let park = Park::until(started_at.after(SEALED_LOOK_EVERY), started_at, Some(Reason::SecretsSealed));
             self.park(work, park).await;
             return None;
-        }
-        let (started_at, started) = (clock::now(), Instant::now());
-        let answer = self.send(&work, &prepared, started_at).await;
+        };
+        let answer = self.send(&work, &prepared, &message, started_at).await;
         let took = started.elapsed();
-        self.settle(work, &subscription, answer, started_at, took).await;
+        self.settle(work, &subscription, (message, answer), started_at, took).await;
         Some(took)
     }
 
-    async fn send(&self, work: &Work, prepared: &Prepared, now: Timestamp) -> Answer {
+    /// The surface of a delivery whose subscription may be gone, or not known yet; then its body tells.
+    fn surface_of(&self, work: &Work) -> Surface {
+        let snapshot = self.directory.load();
+        match snapshot.endpoint(work.subscription) {
+            Some(known) => known.surface,
+            None if Post::read(&work.body).is_ok() => Surface::Ecg,
+            None => Surface::Slipstream,
+        }
+    }
+
+    async fn send(&self, work: &Work, prepared: &Prepared, message: &Message, now: Timestamp) -> Answer {
         let Ok(target) = &prepared.target else {
             return Answer::error(slipstream_core::answer::ErrorCode::TargetNotAllowed);
         };
@@ -183,7 +245,7 @@ impl Worker {
         let seconds = now.as_seconds();
         let is_in_force = |key: &&PreparedKey| key.until.is_none_or(|until| until > now);
         let keys = prepared.keys.iter().filter(is_in_force).map(|key| &key.key);
-        let signature = signing::sign(keys, &webhook_id, seconds, &work.body);
+        let signature = signing::sign(keys, &webhook_id, seconds, &message.body);
         let request = WebhookRequest {
             target,
             content_type: &prepared.content_type,
@@ -192,10 +254,11 @@ impl Worker {
             signature: Some(signature),
             request_origin: prepared.origin.as_ref(),
             headers: &prepared.headers,
+            surface_headers: &message.headers,
             traceparent: trace::of_span(&span).or_else(|| work.trace.map(|trace| trace.child(rand::random()))),
-            body: work.body.clone(),
+            body: message.body.clone(),
         };
-        self.client.send(request).instrument(span).await
+        self.callers.client(prepared.caller).send(request).instrument(span).await
     }
 
     /// Publishes what follows an attempt: first its record (N10), then the schedule of the next one if there is one,
@@ -204,19 +267,24 @@ impl Worker {
         &self,
         work: Work,
         subscription: &Subscription,
-        answer: Answer,
+        (message, answer): (Message, Answer),
         started_at: Timestamp,
         took: Duration,
     ) {
         let number = work.meta.attempt;
         let ended_at = started_at.after(took);
         let attempted = Attempted { number, answer: &answer, ended_at };
-        let (next, slow) = after_attempt(subscription.surface, &self.schedule, attempted, rand::random());
+        let shorter = message.attempts_max.map(|max| self.schedule.first(max));
+        let schedule = shorter.as_ref().unwrap_or(&self.schedule);
+        let (next, slow) = after_attempt(subscription.surface, schedule, attempted, rand::random());
         if let Some(asked) = slow {
             self.endpoints.slow(subscription.id, asked, started_at, ended_at);
         }
         let ended = ended(&next, &answer);
-        let change = self.endpoints.ended(subscription, ended, started_at, ended_at);
+        let change = match message.says_of_endpoint {
+            true => self.endpoints.ended(subscription, ended, started_at, ended_at),
+            false => None,
+        };
         let result = answer.result.map_or_else(slipstream_core::answer::ErrorCode::as_str, status_class);
         counter!(names::ATTEMPTS, "result" => result).increment(1);
         histogram!(names::ATTEMPT_DURATION).record(took.as_secs_f64());
@@ -227,6 +295,7 @@ impl Worker {
             status: answer.result.ok(),
             error: answer.result.err(),
             response: (!answer.body.is_empty()).then(|| STANDARD.encode(&answer.body)),
+            hash: message.hash,
         };
         let recipient = (subscription.surface, subscription.id);
         if let Some(change) = change {
@@ -234,13 +303,14 @@ impl Worker {
         }
         match next {
             delivery::Next::End { state, reason, disable } => {
-                if disable {
+                if disable && message.says_of_endpoint {
                     self.endpoints.gone(subscription.id, subscription.revision);
                     if !self.disable(subscription, started_at).await {
                         return;
                     }
                 }
-                if state != DeliveryState::Succeeded {
+                // A post is no event, and the activity log has its payload.
+                if state != DeliveryState::Succeeded && subscription.surface != Surface::Ecg {
                     self.keep(&work).await;
                 }
                 if work.is_redelivered || work.taken_at.elapsed() > self.lease {
@@ -252,7 +322,8 @@ impl Worker {
             delivery::Next::Retry { at } => {
                 let outcome = work.attempted(DeliveryState::RetryWait, None, attempt);
                 let outcome = contract::Outcome { next_attempt_at: Some(at), ..outcome };
-                let meta = Meta { attempt: number + 1, parked: 0, has_place: false, ..work.meta.clone() };
+                let meta =
+                    Meta { attempt: number + 1, parked: 0, is_paused: false, has_place: false, ..work.meta.clone() };
                 if work.taken_at.elapsed() > self.lease {
                     // It has been handed out again meanwhile: that life of it decides what follows.
                     self.recorder.note(recipient, outcome).await;
@@ -275,8 +346,14 @@ impl Worker {
 
     /// Whether the bucket has this subscription, whatever we have heard; true if it cannot be asked now.
     async fn is_there(&self, subscription: SubscriptionId) -> bool {
-        let found = self.bucket.get(&format!("subscription.{subscription}")).await;
-        !found.is_ok_and(|record| record.is_none())
+        for kind in ["subscription", "ecg_subscription"] {
+            match self.bucket.get(&format!("{kind}.{subscription}")).await {
+                Ok(None) => {}
+                Ok(Some(Record::EcgSubscription(found))) if found.deleted => {}
+                Ok(Some(_)) | Err(_) => return true,
+            }
+        }
+        false
     }
 
     /// Takes away what an earlier life of this delivery may have scheduled. Best effort: what fires all the same is one
@@ -290,7 +367,8 @@ impl Worker {
     /// Puts a delivery off without an attempt.
     pub(crate) async fn park(&self, work: Work, park: Park) {
         let has_place = park.keeps_place;
-        let meta = Meta { parked: work.meta.parked.saturating_add(1), has_place, ..work.meta.clone() };
+        let is_paused = park.reason == Some(Reason::EndpointPaused);
+        let meta = Meta { parked: work.meta.parked.saturating_add(1), is_paused, has_place, ..work.meta.clone() };
         let reason = park.reason;
         if !self.schedule_again(&work, &meta, park.at).await {
             return;
@@ -299,7 +377,7 @@ impl Worker {
         counter!(names::DELIVERIES_PARKED, "reason" => reason.map_or("not_yet_time", Reason::as_str)).increment(1);
         let outcome = work.outcome(work.waiting_state(), reason);
         let outcome = contract::Outcome { next_attempt_at: Some(park.at), ..outcome };
-        self.recorder.note((Surface::Slipstream, work.subscription), outcome).await;
+        self.recorder.note((self.surface_of(&work), work.subscription), outcome).await;
     }
 
     /// Has the bus hand the delivery out again at `at`; tries until it does. False if told to stop meanwhile.
@@ -384,41 +462,5 @@ fn status_class(status: u16) -> &'static str {
         400..=499 => "4xx",
         500..=599 => "5xx",
         _ => "other",
-    }
-}
-
-/// Makes a subscription ready to be called.
-pub(crate) fn prepare(subscription: &Subscription, policy: &AddressPolicy) -> Prepared {
-    let is_sealed = subscription.secrets().any(SecretText::is_sealed);
-    let (headers, signing_keys): (&[_], &[_]) =
-        if is_sealed { (&[], &[]) } else { (&subscription.headers, &subscription.signing_keys) };
-    let headers = PreparedHeaders::new(headers).unwrap_or_else(|errors| {
-        // The registry checked them; a rule may have become stricter since.
-        tracing::error!(subscription.id = %subscription.id, errors = errors.len(), "headers are left out");
-        PreparedHeaders::default()
-    });
-    let keys = signing_keys.iter().filter_map(|signing_key| {
-        let parsed = signing_key.secret.expose().map_err(anyhow::Error::from);
-        match parsed.and_then(|secret| Ok(signing::Key::parse(secret)?)) {
-            Ok(key) => Some(PreparedKey { key, until: signing_key.until }),
-            Err(error) => {
-                tracing::error!(subscription.id = %subscription.id, %error, "a signing key is left out");
-                None
-            }
-        }
-    });
-    let origin = match &subscription.consent {
-        Consent::Granted { origin, .. } => http::HeaderValue::from_str(origin).ok(),
-        Consent::Off | Consent::NotGranted { .. } => None,
-    };
-    Prepared {
-        revision: subscription.revision,
-        is_sealed,
-        uri: subscription.uri.clone(),
-        origin,
-        target: Target::parse(&subscription.uri, policy),
-        headers,
-        content_type: http::HeaderValue::from_static(subscription.feature.content_type()),
-        keys: keys.collect(),
     }
 }

@@ -24,15 +24,18 @@ use slipstream_core::config::{Health, Subscription};
 use slipstream_core::contract::EndpointChange;
 use slipstream_core::delivery::{Reason, SlowDown};
 use slipstream_core::ids::SubscriptionId;
+use slipstream_core::lane::Lane;
 use slipstream_core::retry::slow_down;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::{Directory, clock, names};
 use slipstream_webhook::{PreparedHeaders, Target, TargetRefused};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::state::Endpoint;
+use super::callers::Caller;
 use super::work::Work;
+use crate::pace::Pace;
 
 /// Bytes of deliveries that may queue here, over all endpoints (N9).
 const QUEUED_BYTES_MAX: usize = 64 << 20;
@@ -59,6 +62,9 @@ pub(crate) struct Endpoints {
     bounds: Bounds,
     /// Dispatchers that share the endpoints' rates, this one included.
     dispatchers: watch::Receiver<usize>,
+    pace: Arc<Pace>,
+    /// Told when a delivery comes to rest.
+    rested: Notify,
 }
 
 /// One lock for all: what is done under it takes less than a microsecond, and it spans endpoints and hosts.
@@ -72,6 +78,8 @@ struct State {
     open: usize,
     /// Bytes of all deliveries that queue here.
     queued_bytes: usize,
+    /// Endpoints at which only deliveries wait that give way, each once, and their hosts.
+    resting: Vec<(SubscriptionId, Arc<str>)>,
 }
 
 /// What is under way at one target host, and which endpoints wait for a place there, each once.
@@ -153,6 +161,8 @@ pub(crate) struct Prepared {
     /// Its secrets are not opened yet, so it has neither headers nor keys and must not be called.
     pub(crate) is_sealed: bool,
     pub(crate) uri: String,
+    /// Under which policy it is called.
+    pub(crate) caller: Caller,
     pub(crate) target: Result<Target, TargetRefused>,
     pub(crate) headers: PreparedHeaders,
     pub(crate) content_type: http::HeaderValue,
@@ -169,8 +179,8 @@ pub(crate) struct PreparedKey {
 }
 
 impl Endpoints {
-    pub(crate) fn new(bounds: Bounds, dispatchers: watch::Receiver<usize>) -> Self {
-        Self { state: Mutex::default(), bounds, dispatchers }
+    pub(crate) fn new(bounds: Bounds, dispatchers: watch::Receiver<usize>, pace: Arc<Pace>) -> Self {
+        Self { state: Mutex::default(), bounds, dispatchers, pace, rested: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -198,7 +208,7 @@ impl Endpoints {
         };
         let sharers = *self.dispatchers.borrow();
         let mut state = self.lock();
-        let State { endpoints, hosts, unproven, queued_bytes, .. } = &mut *state;
+        let State { endpoints, hosts, unproven, queued_bytes, resting, .. } = &mut *state;
         let endpoint = endpoints.entry(subscription.id).or_default();
         let own = subscription.limits.in_flight_max.map_or(usize::MAX, |max| max as usize);
         endpoint.in_flight_max = self.bounds.per_subscription.min(own).max(1);
@@ -221,7 +231,10 @@ impl Endpoints {
             let park = Park::until(now.after(UNPROVEN_PAUSE), now, Some(Reason::EndpointBusy));
             return Ok(Admission::Park(work, park));
         }
-        if endpoint.in_flight < allowed && has_room_at_host {
+        let has_place = endpoint.in_flight < allowed && has_room_at_host;
+        // What gives way starts in turn: not before what rests already.
+        let rests = has_place && !may_start(&self.pace, resting, work.lane);
+        if has_place && !rests {
             endpoint.in_flight += 1;
             *unproven += usize::from(is_unproven);
             hosts.entry(Arc::clone(host)).or_default().in_flight += 1;
@@ -232,10 +245,13 @@ impl Endpoints {
         let is_probed = allowed == 1 && endpoint.in_flight_max > 1 && endpoint.in_flight + endpoint.queue.len() > 0;
         let has_memory = *queued_bytes + work.body.len() <= QUEUED_BYTES_MAX;
         // Each lane has its own room: what waits in one neither takes nor gives it to another.
-        if !is_probed && has_memory && endpoint.may_queue(endpoint.queue.len_of(work.lane) + 1) {
+        let may_queue = rests || endpoint.may_queue(endpoint.queue.len_of(work.lane) + 1);
+        if !is_probed && has_memory && may_queue {
             *queued_bytes += work.body.len();
             endpoint.queue.push(work);
-            if endpoint.in_flight < allowed && !std::mem::replace(&mut endpoint.is_in_line, true) {
+            if rests {
+                self.rest(endpoint, resting, (subscription.id, host));
+            } else if endpoint.in_flight < allowed && !std::mem::replace(&mut endpoint.is_in_line, true) {
                 hosts.entry(Arc::clone(host)).or_default().line.push_back(subscription.id);
             }
             return Ok(Admission::Queued);
@@ -278,7 +294,7 @@ impl Endpoints {
     pub(crate) fn next_at(&self, host: &Arc<str>) -> Next {
         let now = clock::now();
         let mut state = self.lock();
-        let State { endpoints, hosts, unproven, queued_bytes, .. } = &mut *state;
+        let State { endpoints, hosts, unproven, queued_bytes, resting, .. } = &mut *state;
         let Some(at_host) = hosts.get_mut(host) else { return Next::Nothing };
         while at_host.in_flight < self.bounds.per_host {
             let Some(subscription) = at_host.line.pop_front() else { break };
@@ -288,16 +304,23 @@ impl Endpoints {
             if allowance.is_ok_and(|allowed| endpoint.in_flight >= allowed) {
                 continue; // whoever finishes an attempt there puts it in line again
             }
-            let Some(work) = endpoint.queue.pop() else { continue };
+            let Some(work) = endpoint.queue.pop(|lane| may_start(&self.pace, resting, lane)) else {
+                if !endpoint.queue.is_empty() {
+                    self.rest(endpoint, resting, (subscription, host));
+                }
+                continue;
+            };
             *queued_bytes = queued_bytes.saturating_sub(work.body.len());
-            let beside = endpoint.queue.len_of(work.lane) + 1;
+            let behind = endpoint.queue.len_of(work.lane);
             if !endpoint.queue.is_empty() && !std::mem::replace(&mut endpoint.is_in_line, true) {
                 at_host.line.push_back(subscription);
             }
             // It may have become slow since they were let in: then most of them are better off on the bus.
             let park = match allowance {
                 Err((until, reason)) => Some(endpoint.park(&work, until, reason, now)),
-                Ok(_) if !endpoint.may_queue(beside) => Some(endpoint.park(&work, now, Reason::EndpointBusy, now)),
+                Ok(_) if behind > 0 && !endpoint.may_queue(behind + 1) => {
+                    Some(endpoint.park(&work, now, Reason::EndpointBusy, now))
+                }
                 Ok(_) => None,
             };
             if let Some(park) = park {
@@ -313,6 +336,59 @@ impl Endpoints {
             hosts.remove(host);
         }
         Next::Nothing
+    }
+
+    /// Whether deliveries rest here to give way.
+    pub(crate) fn is_resting(&self) -> bool {
+        !self.lock().resting.is_empty()
+    }
+
+    /// Returns when a delivery has come to rest since the last call, or does. It has to be woken from then on.
+    pub(crate) async fn rested(&self) {
+        self.rested.notified().await;
+    }
+
+    /// Puts the endpoints in line again at which deliveries rested. Their hosts, for [`Endpoints::next_at`].
+    pub(crate) fn wake_rested(&self) -> Vec<Arc<str>> {
+        let mut state = self.lock();
+        let State { endpoints, hosts, resting, .. } = &mut *state;
+        let mut woken = Vec::new();
+        for (subscription, host) in resting.drain(..) {
+            let Some(endpoint) = endpoints.get_mut(&subscription) else { continue };
+            endpoint.is_resting = false;
+            if !endpoint.queue.is_empty() && !std::mem::replace(&mut endpoint.is_in_line, true) {
+                hosts.entry(Arc::clone(&host)).or_default().line.push_back(subscription);
+            }
+            if !woken.contains(&host) {
+                woken.push(host);
+            }
+        }
+        woken
+    }
+
+    /// Lets those rest on that stand in line at `host` with nothing under way there that would take them up.
+    pub(crate) fn rest_unattended(&self, host: &Arc<str>) {
+        let mut state = self.lock();
+        let State { endpoints, hosts, resting, .. } = &mut *state;
+        let Some(at_host) = hosts.get_mut(host).filter(|it| it.in_flight == 0) else { return };
+        for subscription in at_host.line.drain(..) {
+            let endpoint = endpoints.entry(subscription).or_default();
+            endpoint.is_in_line = false;
+            self.rest(endpoint, resting, (subscription, host));
+        }
+    }
+
+    /// Notes that an endpoint has deliveries that give way, and nobody who takes them up.
+    fn rest(
+        &self,
+        endpoint: &mut Endpoint,
+        resting: &mut Vec<(SubscriptionId, Arc<str>)>,
+        (subscription, host): (SubscriptionId, &Arc<str>),
+    ) {
+        if !std::mem::replace(&mut endpoint.is_resting, true) {
+            resting.push((subscription, Arc::clone(host)));
+            self.rested.notify_one();
+        }
     }
 
     /// The host of a place, for [`Endpoints::next_at`].
@@ -439,7 +515,7 @@ impl Endpoints {
     pub(crate) fn drain(&self) -> Vec<Work> {
         let mut state = self.lock();
         state.queued_bytes = 0;
-        state.endpoints.values_mut().flat_map(|endpoint| std::iter::from_fn(|| endpoint.queue.pop())).collect()
+        state.endpoints.values_mut().flat_map(|endpoint| std::iter::from_fn(|| endpoint.queue.pop(|_| true))).collect()
     }
 
     /// Forgets endpoints that `is_known` does not know and nothing is under way at.
@@ -451,6 +527,11 @@ impl Endpoints {
         state.open = state.endpoints.values().filter(|endpoint| endpoint.breaker.is_open()).count();
         gauge!(names::BREAKERS_OPEN).set(state.open as f64);
     }
+}
+
+/// Whether a delivery of a lane may start. What gives way may not before what rests.
+fn may_start(pace: &Pace, resting: &[(SubscriptionId, Arc<str>)], lane: Lane) -> bool {
+    (lane != Lane::Normal || resting.is_empty()) && pace.may_start(lane)
 }
 
 impl Bounds {
@@ -469,7 +550,7 @@ pub(crate) async fn watch(
     let mut changes = directory.changed();
     while stop.run_until_cancelled(changes.changed()).await.is_some_and(|change| change.is_ok()) {
         let snapshot = directory.snapshot();
-        endpoints.forget_unless(|subscription| snapshot.subscriptions().get(subscription).is_some());
+        endpoints.forget_unless(|subscription| snapshot.endpoint(subscription).is_some());
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 //! outcomes are read from the bus as the activity log would.
 
 mod deliver;
+mod ecg;
 mod engine;
 mod hold;
 mod isolate;

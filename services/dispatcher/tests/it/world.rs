@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use slipstream_bus::{Bus, BusConfig, ConfigBucket, Consumer, ConsumerName, Outgoing, Publisher, StreamName, subject};
 use slipstream_core::config::Subscription;
-use slipstream_core::contract::{EndpointChanged, Meta, Outcome, Outcomes, Routed, RoutedEvent};
+use slipstream_core::contract::{EcgPosted, EndpointChanged, Meta, Outcome, Outcomes, Routed, RoutedEvent};
 use slipstream_core::delivery::{DeliveryState, Reason};
 use slipstream_core::event::json;
 use slipstream_core::ids::{AccountId, DeliveryId};
@@ -34,6 +34,7 @@ pub(crate) struct World {
     outcomes: Vec<(DeliveryId, Outcome)>,
     routed: Vec<RoutedEvent>,
     changes: Vec<EndpointChanged>,
+    posted: Vec<EcgPosted>,
     subscription: Subscription,
     server: NatsServer,
     config: Config,
@@ -67,8 +68,21 @@ impl World {
         let _probes = slipstream_dispatcher::start(config.clone(), &ctx).await.unwrap();
         let recorded = bus.consume(ConsumerName::ActivityLog).await.unwrap();
         let events = bus.publisher(StreamName::Events);
-        let (outcomes, routed, changes) = (Vec::new(), Vec::new(), Vec::new());
-        Self { receiver, bucket, bus, ctx, events, recorded, outcomes, routed, changes, subscription, server, config }
+        Self {
+            receiver,
+            bucket,
+            bus,
+            ctx,
+            events,
+            recorded,
+            outcomes: Vec::new(),
+            routed: Vec::new(),
+            changes: Vec::new(),
+            posted: Vec::new(),
+            subscription,
+            server,
+            config,
+        }
     }
 
     /// Publishes an event as ingest would.
@@ -115,6 +129,8 @@ impl World {
                 } else if message.subject.starts_with("routed.") {
                     let Routed { events, .. } = serde_json::from_slice(&message.payload).unwrap();
                     self.routed.extend(events);
+                } else if message.subject.starts_with("posts.") {
+                    self.posted.push(serde_json::from_slice(&message.payload).unwrap());
                 } else {
                     self.changes.push(serde_json::from_slice(&message.payload).unwrap());
                 }
@@ -142,6 +158,16 @@ impl World {
     /// The first subscription.
     pub(crate) fn subscription(&self) -> &Subscription {
         &self.subscription
+    }
+
+    /// What has been read of ECG posts so far.
+    pub(crate) fn posted(&self) -> &[EcgPosted] {
+        &self.posted
+    }
+
+    /// Every outcome that has been read so far.
+    pub(crate) fn seen_outcomes(&self) -> impl Iterator<Item = &Outcome> {
+        self.outcomes.iter().map(|(_, outcome)| outcome)
     }
 
     /// What has been read of endpoints so far.

@@ -3,5 +3,6 @@
 mod broker;
 mod commands;
 mod data_dir;
+mod ecg_token;
 mod master_key;
 mod support;

@@ -119,6 +119,7 @@ impl From<Subscription> for View {
         let (state, disabled_reason) = match it.state {
             EndpointState::Active => ("active", None),
             EndpointState::Pending => ("pending", None),
+            EndpointState::Paused => ("paused", None),
             EndpointState::Disabled(reason) => ("disabled", Some(reason)),
         };
         let (health, degraded_since) = match it.health {

@@ -12,6 +12,7 @@ use slipstream_service::openapi::{Conflict, NotFound, Unprocessable};
 use slipstream_store::sites::{self, SiteDetails};
 use slipstream_store::{ConnectionTrait, StoreError, organisations};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::{not_found, slug, text};
 use crate::registry::RegistryError;
@@ -32,6 +33,10 @@ pub(super) struct Body {
     #[serde(default)]
     #[schema(min_length = 1, max_length = 200)]
     pms_specific_id: Option<String>,
+    /// The ECG organization whose active subscriptions also get its public events; none unless told.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    ecg_organization: Option<Uuid>,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -45,6 +50,8 @@ pub(super) struct View {
     product: Product,
     #[schema(required)]
     pms_specific_id: Option<String>,
+    #[schema(required, value_type = Option<String>, format = "uuid")]
+    ecg_organization: Option<Uuid>,
     revision: i64,
 }
 
@@ -57,6 +64,7 @@ impl From<Site> for View {
             billing_organisation: it.billing_organisation,
             product: it.product,
             pms_specific_id: it.pms_specific_id,
+            ecg_organization: it.ecg_organization,
             revision: it.revision,
         }
     }
@@ -82,6 +90,7 @@ impl Body {
             organisation: self.organisation,
             product: self.product,
             pms_specific_id: self.pms_specific_id,
+            ecg_organization: self.ecg_organization,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Texts that operators write for people.
+//! Texts that callers write for people.
 
 use slipstream_core::problem::FieldError;
 
@@ -7,7 +7,7 @@ const NAME_LEN_MAX: usize = 200;
 
 /// Notes in `errors` when `text`, given as the member `name`, is empty, too long, or holds control characters (a NUL,
 /// for one, cannot be stored everywhere).
-pub(super) fn check_name(name: &str, text: &str, errors: &mut Vec<FieldError>) {
+pub(crate) fn check_name(name: &str, text: &str, errors: &mut Vec<FieldError>) {
     let detail = if text.trim().is_empty() {
         "must not be empty".to_owned()
     } else if text.chars().count() > NAME_LEN_MAX {

@@ -124,7 +124,7 @@ impl From<Subscription> for Details {
         let label = match subscription.state {
             EndpointState::Active => "state:active",
             EndpointState::Pending => "state:pending-handshake",
-            EndpointState::Disabled(_) => "state:disabled",
+            EndpointState::Paused | EndpointState::Disabled(_) => "state:disabled",
         };
         Self {
             uri: subscription.uri,

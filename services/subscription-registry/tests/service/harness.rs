@@ -30,14 +30,15 @@ pub(crate) struct Settings {
     pub(crate) signing: SigningConfig,
     pub(crate) secrets: SecretsConfig,
     pub(crate) limits: LimitsConfig,
+    pub(crate) auth: AuthConfig,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let handshake = HandshakeConfig { policy: HandshakePolicy::Off, ..HandshakeConfig::default() };
         let secrets = SecretsConfig { master_key_file: Some(secrets::master_key_file()), ..SecretsConfig::default() };
-        let (targets, signing, limits) = Default::default();
-        Self { targets, handshake, signing, secrets, limits }
+        let (targets, signing, limits, auth) = Default::default();
+        Self { targets, handshake, signing, secrets, limits, auth }
     }
 }
 
@@ -132,13 +133,17 @@ impl Harness {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let is_operators = request.uri().path().starts_with("/admin");
-        let app = if is_operators { &self.apps.operator } else { &self.apps.public };
-        let response = app.call(request).await;
-        let (parts, body) = response.into_parts();
+        let (parts, body) = self.raw(request).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap() };
         Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    /// The answer as it goes out.
+    pub(crate) async fn raw(&self, request: Request<Body>) -> axum::response::Response {
+        let is_operators = request.uri().path().starts_with("/admin");
+        let app = if is_operators { &self.apps.operator } else { &self.apps.public };
+        app.call(request).await
     }
 
     /// A request of the operator, with a JSON body unless that is null.
@@ -261,7 +266,7 @@ async fn try_serve(
         bus: BusConfig { url: nats.url().into(), ..BusConfig::default() },
         secrets: settings.secrets.clone(),
         database: database.clone(),
-        auth: AuthConfig::default(),
+        auth: settings.auth.clone(),
         operator: OperatorConfig { token: Secret::new(TOKEN) },
         targets: settings.targets.clone(),
         handshake: settings.handshake.clone(),

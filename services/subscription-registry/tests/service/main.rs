@@ -7,6 +7,7 @@ mod bucket;
 mod callback;
 mod consent;
 mod demo;
+mod ecg;
 mod harness;
 mod health;
 mod moving;

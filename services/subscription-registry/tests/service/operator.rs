@@ -28,9 +28,23 @@ async fn tenants_are_made_and_changed(service: Harness) {
     let made = put("/admin/v1/sites/s8n6EzC", site).await;
     let expected = json!({
         "slug": "s8n6EzC", "name": "Mill Lane", "organisation": "o4fKq2", "billingOrganisation": "o4fKq2",
-        "product": "Dentally", "pmsSpecificId": "17", "revision": 1,
+        "product": "Dentally", "pmsSpecificId": "17", "ecgOrganization": null, "revision": 1,
     });
     assert_eq!((&made.body, get("/admin/v1/sites/s8n6EzC").await.body), (&expected, expected.clone()));
+    // An ECG organization gets its public events from when it is linked until it is not told any more.
+    let link = "784600d0-5b0f-4d0e-9c8c-0a8f8f3d7c11";
+    let linked = json!({"name": "x", "organisation": "o4fKq2", "product": "Exact", "ecgOrganization": link});
+    assert_eq!(put("/admin/v1/sites/s8n6EzC", linked).await.body["ecgOrganization"], link);
+    let record = service.bucket().await.get("site.s8n6EzC").await.unwrap();
+    let Some(Record::Site(site)) = record else { panic!("{record:?}") };
+    assert_eq!(site.ecg_organization.map(|id| id.to_string()).as_deref(), Some(link));
+    let odd = json!({"name": "x", "organisation": "o4fKq2", "product": "Exact", "ecgOrganization": "all"});
+    let refused = put("/admin/v1/sites/s8n6EzC", odd).await;
+    refused.expect(400);
+    assert_eq!(refused.pointers(), ["#/ecgOrganization"]);
+    let unlinked = json!({"name": "x", "organisation": "o4fKq2", "product": "Exact"});
+    assert_eq!(put("/admin/v1/sites/s8n6EzC", unlinked).await.body["ecgOrganization"], Value::Null);
+
     let stray = json!({"name": "x", "organisation": "oNone1", "billingOrganisation": "o4fKq2", "product": "Exact"});
     let refused = put("/admin/v1/sites/s8n6EzC", stray).await;
     refused.expect(422);

@@ -15,7 +15,7 @@ crate::on_both_databases!(
 );
 
 async fn with_room_for(service: Harness, subscriptions_per_site: u32) -> Harness {
-    let limits = LimitsConfig { subscriptions_per_site };
+    let limits = LimitsConfig { subscriptions_per_site, ..LimitsConfig::default() };
     let settings = Settings { limits, ..Settings::default() };
     service.with(settings).await
 }

@@ -98,7 +98,7 @@ async fn a_changed_account_or_site_is_in_force_within_one_second(shape: Shape) {
 async fn a_revoked_key_is_refused_everywhere_within_one_second(shape: Shape) {
     let mut system = System::start(shape).await;
     let replica = match shape {
-        Shape::OneProcess => None,
+        Shape::OneProcess | Shape::Up => None,
         Shape::FourProcesses => Some(system.replica(Service::Ingest).await),
     };
     let account = system.external().await;

@@ -1,4 +1,4 @@
-//! Looks for secrets in bytes, also where they are written in Base64 or hex.
+//! Looks for secrets in bytes, also where they are written in Base64 or hex, escaped as in URLs, or as lists of numbers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -28,11 +28,12 @@ struct Form {
     name: String,
 }
 
-/// Where which secrets were found.
+/// Where which secrets were found, in which form.
 pub(crate) type Found = BTreeMap<String, BTreeSet<String>>;
 
 impl Needles {
-    /// Adds a secret, in clear, in both alphabets of Base64 however it is aligned, and in hex.
+    /// Adds a secret: in clear, in both alphabets of Base64 however it is aligned, in hex, escaped as in a URL, and as the
+    /// list of numbers that bytes without a form of their own are printed as.
     pub(crate) fn add(&mut self, name: &str, secret: impl AsRef<[u8]>) {
         let secret = secret.as_ref();
         assert!(secret.len() >= LEN_MIN, "{name} is too short to be found with certainty");
@@ -48,6 +49,12 @@ impl Needles {
         let hex = hex(secret);
         self.add_form(format!("{name} in hex"), hex.to_uppercase().into_bytes());
         self.add_form(format!("{name} in hex"), hex.into_bytes());
+        for digits in [b"0123456789ABCDEF", b"0123456789abcdef"] {
+            self.add_form(format!("{name} escaped"), escaped(secret, digits));
+        }
+        for between in [", ", ","] {
+            self.add_form(format!("{name} as a list"), list(secret, between).into_bytes());
+        }
     }
 
     fn add_form(&mut self, name: String, bytes: Vec<u8>) {
@@ -98,8 +105,23 @@ impl Needles {
     }
 }
 
+/// With everything percent-encoded that may be.
+fn escaped(bytes: &[u8], digits: &[u8; 16]) -> Vec<u8> {
+    let one = |byte: &u8| match *byte {
+        byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => vec![byte],
+        byte => vec![b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]],
+    };
+    bytes.iter().flat_map(one).collect()
+}
+
+/// Decimal numbers.
+fn list(bytes: &[u8], between: &str) -> String {
+    let numbers: Vec<_> = bytes.iter().map(u8::to_string).collect();
+    numbers.join(between)
+}
+
 /// Lower-case hex.
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
@@ -132,6 +154,26 @@ fn files(directory: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+/// Keys are bytes of any kind, and what prints them does not always know a form for them.
+#[test]
+fn a_key_is_found_however_it_is_printed() {
+    let key: [u8; 12] = [251, 255, b'a', b'/', 7, 200, b'+', 1, 2, 3, 4, 250];
+    let mut needles = Needles::default();
+    needles.add("the key", key);
+    for (form, leak) in [
+        ("in clear", key.to_vec()),
+        ("as a list", format!("{key:?}").into_bytes()),
+        ("as a list", serde_json::to_vec(&key).unwrap()),
+        ("escaped", b"?key=%FB%FFa%2F%07%C8%2B%01%02%03%04%FA&x=1".to_vec()),
+        ("escaped", b"?key=%fb%ffa%2f%07%c8%2b%01%02%03%04%fa&x=1".to_vec()),
+        ("in hex", b"0xfbff612f07c82b01020304fa".to_vec()),
+        ("in Base64", STANDARD.encode(key).into_bytes()),
+        ("in base64url", URL_SAFE.encode(key).into_bytes()),
+    ] {
+        assert_eq!(needles.within(&leak), BTreeSet::from([format!("the key {form}")]), "{leak:?}");
+    }
 }
 
 /// A leak that the search must find, in each form and wherever it stands: or finding nothing would mean nothing.

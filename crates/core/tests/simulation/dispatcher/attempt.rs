@@ -6,7 +6,9 @@ use std::time::Duration;
 use slipstream_core::answer::Answer;
 use slipstream_core::config::{DisabledReason, EndpointState, Subscription};
 use slipstream_core::contract::{self, EndpointChange, EndpointChanged, Meta, Outcome};
-use slipstream_core::delivery::{self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate, held_back_until};
+use slipstream_core::delivery::{
+    self, Attempted, DeliveryState, Gate, Reason, after_attempt, gate, held_back_until, pause_of,
+};
 use slipstream_core::ids::SubscriptionId;
 use slipstream_core::timestamp::Timestamp;
 
@@ -75,6 +77,12 @@ impl Dispatcher {
                 self.park(work, Park { at, reason: None, keeps_place: false }).await;
                 return None;
             }
+            Gate::Pause => {
+                let now = self.node.now();
+                let until = now.after(pause_of(work.meta.parked));
+                self.park(work, Park::until(&self.node, until, now, Some(Reason::EndpointPaused))).await;
+                return None;
+            }
             Gate::Open => subscription
                 .filter(|subscription| !self.endpoints.is_gone(subscription))
                 .ok_or((DeliveryState::Cancelled, Reason::EndpointDisabled)),
@@ -111,7 +119,12 @@ impl Dispatcher {
             let active = Subscription { state: EndpointState::Active, ..subscription.clone() };
             return gate(Some(&active), &meta, self.node.now());
         }
-        gate(subscription, &meta, self.node.now())
+        match gate(subscription, &meta, self.node.now()) {
+            Gate::Pause if world.is(Mutation::CancelPaused) => {
+                Gate::End(DeliveryState::Cancelled, Reason::EndpointPaused)
+            }
+            decided => decided,
+        }
     }
 
     async fn send(&self, work: &Work, prepared: &Prepared, now: Timestamp) -> Answer {
@@ -158,6 +171,7 @@ impl Dispatcher {
             status: answer.result.ok(),
             error: answer.result.err(),
             response: None,
+            hash: None,
         };
         if let Some(change) = change {
             self.tell_once(subscription, change, started_at).await;

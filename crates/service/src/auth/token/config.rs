@@ -1,6 +1,7 @@
 //! Which issuers' tokens are taken, and what their roles mean here.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::de::value::StringDeserializer;
 use serde::de::{Error as _, IntoDeserializer as _};
@@ -28,6 +29,10 @@ pub struct IssuerConfig {
     /// Where the keys are. By default the place that `{issuer}/.well-known/openid-configuration` names.
     #[serde(default)]
     pub jwks_url: Option<Url>,
+    /// The keys themselves, as a JSON Web Key Set: of an issuer that is this very process, which is asked by nobody over a
+    /// network. No setting; see [`EcgIssuerConfig::of_this_process`](crate::auth::EcgIssuerConfig::of_this_process).
+    #[serde(skip)]
+    pub jwks: Option<Arc<str>>,
     /// What `tid` may be (Entra ID). By default the claim is not looked at: `iss` names the tenant already.
     #[serde(default)]
     pub tenants: Option<Vec<String>>,
@@ -144,6 +149,7 @@ impl IssuerConfig {
             return Err("`quota` must be of at least one token, and one a second".to_owned());
         }
         match &self.jwks_url {
+            _ if self.jwks.is_some() => {}
             Some(url) => check_url(url).map_err(|problem| format!("`jwks_url` {problem}"))?,
             None => drop(self.discovery_url().map_err(|problem| format!("`issuer` {problem}"))?),
         }

@@ -54,6 +54,9 @@ pub(super) enum FetchError {
     /// a fault of its answer, and no reason to throw good keys away.
     #[error("{url} answered with no key that is of use here")]
     NoKeys { url: Url },
+    /// The keys of an issuer that is this very process are no key set.
+    #[error("the keys that this process itself signs with are of no use")]
+    OwnKeys(#[source] KeySetError),
     /// The settings have no place to fetch from. Found at the start.
     #[error(transparent)]
     Config(IssuerConfigError),
@@ -79,6 +82,9 @@ pub(super) fn client() -> Result<Client, reqwest::Error> {
 /// # Errors
 /// When there is no usable answer within 5 s, or no usable key in it.
 pub(super) async fn key_set(client: &Client, issuer: &IssuerConfig) -> Result<KeySet, FetchError> {
+    if let Some(jwks) = &issuer.jwks {
+        return KeySet::read(&issuer.name, jwks.as_bytes()).map_err(FetchError::OwnKeys);
+    }
     let fetching = async {
         let url = match &issuer.jwks_url {
             Some(url) => url.clone(),

@@ -74,10 +74,11 @@ impl TryFrom<OriginalRow> for Original {
 }
 
 /// What a job made at `before` is about: what had ended before it. No replays: each would be made again as many times
-/// as it was.
+/// as it was. No posts of the ECG surface: they are repeated there, as activities of their trees (SPEC 6.8).
 fn of_job(filter: &Filter, state: DeliveryState, before: Timestamp) -> Conditions {
     let mut conditions = conditions(filter, Some(state));
     conditions.add("d.replay IS NULL AND d.created_ms < $ AND d.updated_ms < $", [at(before), at(before)]);
+    conditions.add("d.surface <> $", [Value::SmallInt(Some(Surface::Ecg.code()))]);
     conditions
 }
 

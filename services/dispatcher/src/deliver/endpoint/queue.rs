@@ -32,8 +32,11 @@ impl Queue {
         self.lanes[work.lane as usize].push_back(work);
     }
 
-    pub(super) fn pop(&mut self) -> Option<Work> {
+    /// The next one of a lane that `may_start`, which is asked of lanes that have one only.
+    pub(super) fn pop(&mut self, may_start: impl Fn(Lane) -> bool) -> Option<Work> {
         self.picks = self.picks.wrapping_add(1);
-        pick_order(self.picks).iter().find_map(|lane| self.lanes[*lane as usize].pop_front())
+        let mut lanes = pick_order(self.picks).into_iter().filter(|lane| !self.lanes[*lane as usize].is_empty());
+        let lane = lanes.find(|lane| may_start(*lane))?;
+        self.lanes[lane as usize].pop_front()
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Endpoint {
     pub(super) queue: Queue,
     /// Whether it stands in its host's line.
     pub(super) is_in_line: bool,
+    /// Whether its deliveries that give way rest until they may start.
+    pub(super) is_resting: bool,
     /// Mean duration of an attempt, in microseconds; none before the first has ended.
     mean_us: Option<u64>,
     pub(super) breaker: Breaker,

@@ -6,7 +6,25 @@ use slipstream_test_support::builders;
 use super::*;
 
 fn endpoints(bounds: Bounds) -> Endpoints {
-    Endpoints::new(bounds, watch::channel(1).1)
+    Endpoints::new(bounds, watch::channel(1).1, Arc::new(Pace::new()))
+}
+
+/// Endpoints of which normal has to give way: seven urgent deliveries that start earn it one.
+fn giving_way() -> Endpoints {
+    Endpoints::new(BOUNDS, watch::channel(1).1, Arc::new(Pace::at_a_standstill()))
+}
+
+/// Starts so many realtime deliveries, each of which succeeds.
+fn realtime(endpoints: &Endpoints, times: usize, now: Timestamp) {
+    let (other, host) = (subscription(), host("of realtime"));
+    for _ in 0..times {
+        let work = Work { lane: Lane::Realtime, ..Work::for_tests(other.id) };
+        let Ok(Admission::Start(_, place)) = endpoints.admit(work, Some((&other, &host)), now) else {
+            panic!("realtime does not give way")
+        };
+        endpoints.ended(&other, Ended::Success, now, now);
+        assert!(matches!(endpoints.finished(place, Some(Duration::from_millis(1))), Next::Nothing));
+    }
 }
 
 const BOUNDS: Bounds = Bounds { total: 512, per_subscription: 8, per_host: 64 };
@@ -213,4 +231,90 @@ async fn what_is_urgent_finds_room_in_a_queue_full_of_what_is_not_and_goes_first
         }
     }
     panic!("it was not among the first");
+}
+
+#[tokio::test]
+async fn what_gives_way_rests_here_until_it_may_start() {
+    let (endpoints, subscription, host, now) = (giving_way(), subscription(), host("a"), clock::now());
+    for _ in 0..3 {
+        assert!(matches!(admit(&endpoints, &subscription, &host, now), Admission::Queued));
+    }
+    endpoints.rested().await;
+    assert!(endpoints.is_resting());
+    assert_eq!(endpoints.wake_rested(), [Arc::clone(&host)]);
+    assert!(matches!(endpoints.next_at(&host), Next::Nothing));
+    assert!(endpoints.is_resting(), "nothing has been earned");
+    realtime(&endpoints, 7, now);
+    endpoints.wake_rested();
+    let Next::Attempt(_, place) = endpoints.next_at(&host) else { panic!("one was earned") };
+    assert!(matches!(endpoints.next_at(&host), Next::Nothing));
+    realtime(&endpoints, 7, now);
+    assert!(matches!(endpoints.finished(place, None), Next::Nothing), "who rests is woken, and is the first");
+    endpoints.wake_rested();
+    assert!(matches!(endpoints.next_at(&host), Next::Attempt(..)));
+    assert_eq!(endpoints.drain().len(), 1);
+}
+
+#[tokio::test]
+async fn realtime_starts_at_an_endpoint_whose_normal_deliveries_rest() {
+    let (endpoints, subscription, host, now) = (giving_way(), subscription(), host("a"), clock::now());
+    assert!(matches!(admit(&endpoints, &subscription, &host, now), Admission::Queued));
+    let work = Work { lane: Lane::Realtime, ..Work::for_tests(subscription.id) };
+    assert!(matches!(endpoints.admit(work, Some((&subscription, &host)), now), Ok(Admission::Start(..))));
+}
+
+#[tokio::test]
+async fn endpoints_that_rest_start_in_turn() {
+    let (endpoints, now) = (giving_way(), clock::now());
+    let two = [(subscription(), host("a")), (subscription(), host("b"))];
+    for _ in 0..4 {
+        for (subscription, host) in &two {
+            assert!(matches!(admit(&endpoints, subscription, host, now), Admission::Queued));
+        }
+    }
+    let mut started = Vec::new();
+    for _ in 0..4 {
+        realtime(&endpoints, 7, now);
+        let (mut hosts, mut places) = (endpoints.wake_rested(), Vec::new());
+        while !hosts.is_empty() {
+            hosts.retain(|host| match endpoints.next_at(host) {
+                Next::Attempt(work, place) => {
+                    started.push(work.subscription);
+                    places.push(place);
+                    true
+                }
+                _ => false,
+            });
+        }
+        for place in places {
+            assert!(matches!(endpoints.finished(place, None), Next::Nothing));
+        }
+    }
+    let [a, b] = two.map(|(subscription, _)| subscription.id);
+    assert_eq!(started, [a, b, a, b]);
+}
+
+/// It has a place, so it is not busy: that it rests is our doing.
+#[tokio::test]
+async fn a_delivery_to_a_slow_endpoint_that_rested_is_not_put_off() {
+    let (endpoints, subscription, host, now) = (giving_way(), subscription(), host("a"), clock::now());
+    let work = Work { lane: Lane::Realtime, ..Work::for_tests(subscription.id) };
+    let Ok(Admission::Start(_, place)) = endpoints.admit(work, Some((&subscription, &host)), now) else {
+        panic!("realtime does not give way")
+    };
+    endpoints.finished(place, Some(Duration::from_secs(20)));
+    assert!(matches!(admit(&endpoints, &subscription, &host, now), Admission::Queued));
+    realtime(&endpoints, 7, now);
+    endpoints.wake_rested();
+    assert!(matches!(endpoints.next_at(&host), Next::Attempt(..)));
+}
+
+#[tokio::test]
+async fn what_was_woken_and_nobody_takes_up_rests_on() {
+    let (endpoints, subscription, host, now) = (giving_way(), subscription(), host("a"), clock::now());
+    assert!(matches!(admit(&endpoints, &subscription, &host, now), Admission::Queued));
+    endpoints.wake_rested();
+    assert!(!endpoints.is_resting());
+    endpoints.rest_unattended(&host);
+    assert!(endpoints.is_resting());
 }

@@ -188,6 +188,9 @@ pub(super) fn breaker_and_rate(facts: &Facts<'_>) -> Option<(CheckOutcome, Strin
         Some(Reason::EndpointSlowed) => "The receiver asked for fewer requests",
         Some(Reason::EndpointBusy) => "The endpoint has as many deliveries in hand as it may",
         Some(Reason::SecretsSealed) => "The key that opens the subscription's secrets is missing",
+        Some(Reason::EndpointPaused) => {
+            "The subscription, its event or the event's category is switched off or archived"
+        }
         _ => "",
     };
     if facts.is_open() && !waits_for.is_empty() {
