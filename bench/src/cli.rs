@@ -131,6 +131,9 @@ pub(crate) struct Ecg {
     /// Activities of one subscription; others have 50,000 beside it
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(10_000..=20_000_000))]
     pub(crate) activities: u32,
+    /// Leave out SQLite
+    #[arg(long)]
+    pub(crate) only_postgres: bool,
     /// Where to write the JSON document too
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

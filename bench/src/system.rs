@@ -1,5 +1,6 @@
 //! The platform under test: `slipstream up` in a temporary directory, its broker, and more dispatchers if need be.
 
+mod activity_log;
 mod child;
 mod dispatchers;
 mod scratch;
@@ -15,6 +16,7 @@ use self::child::Child;
 use crate::api::Api;
 use crate::procfs::{self, Process};
 
+pub(crate) use activity_log::{ActivityLog, Settings};
 pub(crate) use scratch::filesystem_of;
 
 /// How long the start may take; 5 s are promised once built.

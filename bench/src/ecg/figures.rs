@@ -13,6 +13,53 @@ pub(crate) struct Figures {
     pub(crate) activities: u32,
     /// One after the other.
     pub(crate) backends: Vec<Backend>,
+    /// Over HTTP, on PostgreSQL.
+    pub(crate) http: Http,
+}
+
+/// What was asked of the activity log over HTTP.
+#[derive(Debug, Serialize)]
+pub(crate) struct Http {
+    /// The requests.
+    pub(crate) requests: Vec<Request>,
+    /// The most memory that the service held meanwhile, in MiB.
+    pub(crate) peak_mib: f64,
+}
+
+/// One page, asked for often.
+#[derive(Debug, Serialize)]
+pub(crate) struct Request {
+    /// What is asked for.
+    pub(crate) name: String,
+    /// How many ask at the same time.
+    pub(crate) callers: usize,
+    /// Activities of an answer.
+    pub(crate) items: usize,
+    /// Answers that said to come again later: 503.
+    pub(crate) busy: u64,
+    /// Pages per second, of all callers.
+    pub(crate) per_second: f64,
+    /// How long the others took, from request to the end of the answer.
+    pub(crate) latency: Option<Latency>,
+}
+
+impl Http {
+    /// For people.
+    pub(crate) fn table(&self) -> String {
+        let mut text = format!("PostgreSQL, over HTTP: at most {:.0} MiB in the activity log\n", self.peak_mib);
+        for Request { name, callers, items, busy, per_second, latency } in &self.requests {
+            let latency = latency.map_or_else(
+                || "-".to_owned(),
+                |it| format!("p50 {:>7.2} ms   p99 {:>7.2} ms   max {:>7.2} ms", it.p50_ms, it.p99_ms, it.max_ms),
+            );
+            // A String takes all.
+            let _ = writeln!(
+                text,
+                "  {callers:>2} at once  {name:<60} {items:>3} items   {latency}   {per_second:>6.0}/s   {busy} busy"
+            );
+        }
+        text
+    }
 }
 
 /// On one backend.

@@ -29,6 +29,8 @@ const OF_OTHERS: u32 = 500;
 const BATCH: u32 = 1000;
 /// Activities of the one large tree.
 const TREE: u32 = 1000;
+/// Beside these, one activation of the one subscription for so many of its activities.
+const PER_ACTIVATION: u32 = 100;
 
 /// Event 0 has half of the posts, event 7 one of 10,000.
 pub(super) const EVENTS: u128 = 8;
@@ -50,7 +52,7 @@ pub(super) fn event(number: u128) -> EcgEventId {
     EcgEventId(Uuid::from_u128(0xe0_0000 + number))
 }
 
-fn organization() -> Uuid {
+pub(super) fn organization() -> Uuid {
     Uuid::from_u128(0x0e0e)
 }
 
@@ -80,7 +82,7 @@ pub(super) async fn write(store: &Store, activities: u32, say: &impl Fn(&str)) -
                 break;
             };
             let at = BEGIN_MS + i64::try_from(written)? * MONTH_MS / i64::try_from(total)?;
-            let (delivery, made) = post(&mut batch, posts, to, at);
+            let (delivery, made) = post(&mut batch, PostKind::Event, posts, to, at);
             posts += 1;
             written += u64::from(made);
             if to == 0 {
@@ -98,6 +100,7 @@ pub(super) async fn write(store: &Store, activities: u32, say: &impl Fn(&str)) -
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
+    activate(store, posts, activities / PER_ACTIVATION).await?;
     let tree = large_tree(store).await?;
     tidy(store).await?;
     let history = History { main: subscription(0), other: subscription(1), tree, ordinary: ordinary.unwrap_or(tree) };
@@ -105,8 +108,21 @@ pub(super) async fn write(store: &Store, activities: u32, say: &impl Fn(&str)) -
     Ok((history, written))
 }
 
+/// Posts that say that the one subscription was activated, over the month; they are numbered on.
+async fn activate(store: &Store, first: u32, activations: u32) -> anyhow::Result<()> {
+    for begin in (0..activations).step_by(BATCH as usize) {
+        let mut batch = Batch::default();
+        for number in begin..activations.min(begin + BATCH) {
+            let at = BEGIN_MS + i64::from(number) * MONTH_MS / i64::from(activations);
+            post(&mut batch, PostKind::Activation, first + number, 0, at);
+        }
+        record(store, batch).await?;
+    }
+    Ok(())
+}
+
 /// One post and its outcomes; says how many activities that makes.
-fn post(batch: &mut Batch, number: u32, to: u32, at: i64) -> (DeliveryId, u32) {
+fn post(batch: &mut Batch, kind: PostKind, number: u32, to: u32, at: i64) -> (DeliveryId, u32) {
     let site = Slug::of_organization(organization());
     let key = EventKey::new(&site, "/ecg/posts", &number.to_string());
     let made = Timestamp::from_millis(at);
@@ -126,15 +142,16 @@ fn post(batch: &mut Batch, number: u32, to: u32, at: i64) -> (DeliveryId, u32) {
         key,
         organization: organization(),
         subscription: subscription(to),
-        event: Some(event(which)),
-        kind: PostKind::Event,
+        event: (kind == PostKind::Event).then(|| event(which)),
+        kind,
         created_at: made,
         made_by: Some(Uuid::from_u128(7)),
         payload,
         raw_message: r#"{"source":"monitor"}"#.into(),
     });
-    // Seven of ten are taken at once, two at the second attempt, one never.
+    // Seven of ten are taken at once, two at the second attempt, one never. Activations are attempted once.
     let (attempts, is_taken) = match number % 10 {
+        _ if kind == PostKind::Activation => (1, !number.is_multiple_of(10)),
         0..=6 => (1, true),
         7 | 8 => (2, true),
         _ => (3, false),

@@ -8,10 +8,15 @@
 //! generation's id (see [`due_id`]), either the due event or the change that ends that generation. A change is the event
 //! published anew under `later.…` under that id; the step that holds events makes it so. Whoever comes second is told
 //! that it is a repeat. Nothing is lost whatever crashes in between.
+//!
+//! **What has ended leaves a mark** in its place for [`END_KEPT`] (see [`HeldEvents::end`]): somebody who was about to
+//! hold an earlier generation, and slept meanwhile, finds a later one there. Without it that generation would lie where no
+//! list might ever name it. A mark has no body and says not where to publish it, so nobody takes it for an event.
 
 pub mod due;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Subject;
 use bytes::Bytes;
@@ -32,6 +37,10 @@ use crate::schedules::{HoldError, Replaced};
 use crate::stored::StoredEvent;
 use crate::streams::StreamName;
 use crate::subject;
+
+/// How long the mark of an end is kept: well above the lease of whoever may still be about to hold an earlier generation
+/// (30 s), and above what a process may sleep.
+pub const END_KEPT: Duration = Duration::from_mins(10);
 
 /// The id under which `EVENTS` takes the due event of a generation, or the change that ends it: whichever is first.
 pub fn due_id(key: &EventKey, generation: u32) -> String {
@@ -93,13 +102,21 @@ impl Held {
 
     /// The message that it waits as, in the place of the one with number `last`.
     fn message(&self, last: u64) -> Outgoing {
-        Outgoing::new(subject::held(&self.site, &self.key), self.payload.clone())
+        self.in_place(self.payload.clone(), &self.meta, last).trace(self.trace).due_subject(&self.due_subject)
+    }
+
+    /// The mark that it has ended, kept until `until`, in the place of the message with number `last`.
+    fn mark(&self, until: Timestamp, last: u64) -> Outgoing {
+        let meta = Meta { intended_at: Some(until), expires_at: None, ..self.meta.clone() };
+        self.in_place(Bytes::new(), &meta, last)
+    }
+
+    fn in_place(&self, payload: Bytes, meta: &Meta, last: u64) -> Outgoing {
+        Outgoing::new(subject::held(&self.site, &self.key), payload)
             // A name of its own for each try, so that one that is repeated because its acknowledgement was lost does not
             // hold again what has been cancelled meanwhile.
             .id(&format!("held.{:032x}", rand::random::<u128>()))
-            .meta(&self.meta)
-            .trace(self.trace)
-            .due_subject(&self.due_subject)
+            .meta(meta)
             .expect_last(last)
     }
 
@@ -112,12 +129,17 @@ impl Held {
     }
 }
 
+/// Until when a message under `held.…` is kept as the mark of an end; none if it is an event.
+fn marked_until(there: &StoredEvent) -> Option<Timestamp> {
+    there.meta.intended_at.filter(|_| there.payload.is_empty() && there.due_subject.is_none())
+}
+
 /// What [`HeldEvents::hold`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Holding {
     /// It is held now, or was already.
     Held,
-    /// A later generation of it is held, which stands.
+    /// A later generation of it is held, which stands; or it has ended.
     Changed,
     /// The event is held as it was accepted at another time: this one repeats it.
     Repeat,
@@ -193,7 +215,7 @@ impl HeldEvents {
     /// # Errors
     /// See [`HoldError`]; it may be held all the same, and a repeat is harmless.
     pub async fn hold(&self, events: &[&Held], now: impl Fn() -> Timestamp) -> Vec<Result<Holding, HoldError>> {
-        let stored = join_all(events.iter().map(|held| self.store(held))).await;
+        let stored = join_all(events.iter().map(|held| self.store(held, None))).await;
         let noted = events.iter().zip(&stored).filter_map(|(held, stored)| match stored {
             Ok(Stored::At(sequence)) => Some((*held, *sequence)),
             Ok(Stored::Not(_)) | Err(_) => None,
@@ -215,12 +237,26 @@ impl HeldEvents {
         self.hold(&[held], now).await.pop().expect("one answer per event")
     }
 
-    /// Stores an event, in the place of an earlier generation.
-    async fn store(&self, held: &Held) -> Result<Stored, HoldError> {
+    /// Leaves the mark that an event has ended with this generation in the place of what it waited as, of this generation
+    /// or an earlier one, and has it taken away after [`END_KEPT`]. `now` is a clock.
+    ///
+    /// # Errors
+    /// See [`HoldError`]; a repeat is harmless.
+    pub async fn end(&self, held: &Held, now: impl Fn() -> Timestamp) -> Result<(), HoldError> {
+        let until = due::due_at(now().after(END_KEPT), None);
+        // First what takes the mark away: whoever crashes in between leaves nothing that nobody looks for.
+        self.note_mark(held, until, now).await?;
+        self.store(held, Some(until)).await.map(drop)
+    }
+
+    /// Stores an event, in the place of an earlier generation; or the mark of its end, kept `until` then, in that of this
+    /// generation too.
+    async fn store(&self, held: &Held, until: Option<Timestamp>) -> Result<Stored, HoldError> {
         // What is held for the first time finds nothing in its place, as a rule.
         let mut last = 0;
         loop {
-            match self.held.publish(held.message(last)).await {
+            let message = until.map_or_else(|| held.message(last), |until| held.mark(until, last));
+            match self.held.publish(message).await {
                 Ok(ack) => return Ok(Stored::At(ack.sequence)),
                 Err(PublishError::Superseded { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -230,11 +266,13 @@ impl HeldEvents {
                 Some(there) if there.meta.accepted_at != held.meta.accepted_at => {
                     return Ok(Stored::Not(Holding::Repeat));
                 }
-                // It may be noted nowhere yet: whoever stored it may have crashed before.
-                Some(there) if there.meta.generation == held.meta.generation => return Ok(Stored::At(there.sequence)),
                 Some(there) if there.meta.generation > held.meta.generation => {
                     return Ok(Stored::Not(Holding::Changed));
                 }
+                Some(there) if there.meta.generation < held.meta.generation => there.sequence,
+                Some(there) if marked_until(&there).is_some() => return Ok(Stored::Not(Holding::Changed)),
+                // It may be noted nowhere yet: whoever stored it may have crashed before.
+                Some(there) if until.is_none() => return Ok(Stored::At(there.sequence)),
                 Some(there) => there.sequence,
             };
         }

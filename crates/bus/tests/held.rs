@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use slipstream_bus::held::END_KEPT;
 use slipstream_bus::held::due::{due_at, parse_ringing};
 use slipstream_bus::{Bus, BusConfig, ConsumerName, Held, Holding, subject};
 use slipstream_core::contract::Meta;
@@ -166,4 +167,54 @@ async fn a_list_that_is_long_overdue_gets_an_alarm() {
     // As if nobody had heard it.
     assert_eq!(waiting.wake_overdue(now).await.unwrap(), 1);
     assert_eq!(rings(&mut ringing).await, expected);
+}
+
+#[tokio::test]
+async fn what_has_ended_is_not_held_and_lets_no_earlier_generation_be_held() {
+    let server = NatsServer::start().await;
+    let bus = bus(&server).await;
+    let (waiting, far) = (bus.held_events(), now().after(Duration::from_hours(1)));
+    let first = event("a", Lane::Normal, far);
+    let mut second = first.clone();
+    (second.meta.generation, second.meta.cancelled_at) = (1, Some(now()));
+    waiting.hold_one(&first, now).await.unwrap();
+    let ended_at = now();
+    // Twice, as when the first was not acknowledged.
+    waiting.end(&second, || ended_at).await.unwrap();
+    waiting.end(&second, now).await.unwrap();
+    assert!(waiting.get(&site(), &first.key).await.unwrap().is_none());
+    for earlier in [&first, &second] {
+        assert_eq!(waiting.hold_one(earlier, now).await.unwrap(), Holding::Changed);
+    }
+    waiting.forget(&first).await.unwrap();
+    assert_eq!(waiting.hold_one(&first, now).await.unwrap(), Holding::Changed, "the mark is of a later generation");
+    let mut another = first.clone();
+    another.meta.accepted_at = now();
+    assert_eq!(waiting.hold_one(&another, now).await.unwrap(), Holding::Repeat);
+
+    let until = due_at(ended_at.after(END_KEPT), None);
+    let listed = waiting.due(Lane::Normal, until).await.unwrap().expect("the mark is listed");
+    assert_eq!((listed.places.len(), &listed.ended[..]), (0, &[subject::held(&site(), &first.key)][..]));
+    waiting.remove_marks(listed.ended.clone(), Timestamp::from_millis(until.as_millis() - 1)).await.unwrap();
+    assert_eq!(waiting.hold_one(&first, now).await.unwrap(), Holding::Changed, "it is kept until then");
+    waiting.remove_marks(listed.ended.clone(), until).await.unwrap();
+    assert_eq!(waiting.hold_one(&first, now).await.unwrap(), Holding::Held);
+    waiting.remove_marks(listed.ended.clone(), until).await.unwrap();
+    assert!(waiting.get(&site(), &first.key).await.unwrap().is_some(), "what is held is not a mark");
+}
+
+#[tokio::test]
+async fn an_end_takes_the_place_of_its_own_generation_and_never_of_a_later_one() {
+    let server = NatsServer::start().await;
+    let bus = bus(&server).await;
+    let (waiting, far) = (bus.held_events(), now().after(Duration::from_hours(1)));
+    let first = event("a", Lane::Normal, far);
+    let mut second = first.clone();
+    second.meta.generation = 1;
+    waiting.hold_one(&second, now).await.unwrap();
+    waiting.end(&first, now).await.unwrap();
+    assert_eq!(waiting.get(&site(), &first.key).await.unwrap().map(|it| it.meta.generation), Some(1));
+    // Who moved it had a clock by which its new time was ahead.
+    waiting.end(&second, now).await.unwrap();
+    assert!(waiting.get(&site(), &first.key).await.unwrap().is_none());
 }

@@ -1,8 +1,8 @@
 //! The events that we publish ourselves, so that anything can subscribe to them (issue 3, "Health"): an endpoint was
 //! disabled or recovered, a delivery was exhausted.
 //!
-//! Internal CloudEvents of the site or organization concerned, in the stored form. Their ids are derived from what they tell, so that
-//! telling it twice is one event.
+//! Internal CloudEvents of the site or organization concerned, in the stored form. Their ids are derived from what they
+//! tell, so that telling it twice is one event.
 
 use serde_json::json;
 
@@ -23,11 +23,7 @@ pub struct Owner<'a> {
 
 impl<'a> From<&'a Site> for Owner<'a> {
     fn from(site: &'a Site) -> Self {
-        Self {
-            slug: &site.slug,
-            organisation: &site.organisation,
-            billing_organisation: &site.billing_organisation,
-        }
+        Self { slug: &site.slug, organisation: &site.organisation, billing_organisation: &site.billing_organisation }
     }
 }
 
@@ -48,7 +44,12 @@ pub const ENDPOINT_RECOVERED: &str = "slipstream.endpoint.recovered";
 pub const DELIVERY_EXHAUSTED: &str = "slipstream.delivery.exhausted";
 
 /// `slipstream.endpoint.disabled`.
-pub fn endpoint_disabled(site: &Site, subscription: &Subscription, reason: DisabledReason, at: Timestamp) -> Accepted {
+pub fn endpoint_disabled(
+    owner: Owner<'_>,
+    subscription: &Subscription,
+    reason: DisabledReason,
+    at: Timestamp,
+) -> Accepted {
     let id = format!("{}.{}.disabled", subscription.id, subscription.revision);
     let data = json!({
         "subscription": subscription.id,
@@ -56,18 +57,18 @@ pub fn endpoint_disabled(site: &Site, subscription: &Subscription, reason: Disab
         "feature": subscription.feature.name,
         "reason": reason,
     });
-    event(site.into(), ENDPOINT_DISABLED, &id, &subscription.id.to_string(), at, &data)
+    event(owner, ENDPOINT_DISABLED, &id, &subscription.id.to_string(), at, &data)
 }
 
 /// `slipstream.endpoint.recovered`.
-pub fn endpoint_recovered(site: &Site, subscription: &Subscription, at: Timestamp) -> Accepted {
+pub fn endpoint_recovered(owner: Owner<'_>, subscription: &Subscription, at: Timestamp) -> Accepted {
     let id = format!("{}.{}.recovered", subscription.id, subscription.revision);
     let data = json!({
         "subscription": subscription.id,
         "surface": subscription.surface,
         "feature": subscription.feature.name,
     });
-    event(site.into(), ENDPOINT_RECOVERED, &id, &subscription.id.to_string(), at, &data)
+    event(owner, ENDPOINT_RECOVERED, &id, &subscription.id.to_string(), at, &data)
 }
 
 /// A delivery that has no attempts left.
@@ -155,8 +156,8 @@ mod tests {
             at,
         };
         for ours in [
-            endpoint_disabled(&site, &subscription, DisabledReason::Failing, at),
-            endpoint_recovered(&site, &subscription, at),
+            endpoint_disabled((&site).into(), &subscription, DisabledReason::Failing, at),
+            endpoint_recovered((&site).into(), &subscription, at),
             delivery_exhausted(Owner::from(&site), exhausted),
         ] {
             let event = json::parse(&ours.body).expect("a CloudEvent");

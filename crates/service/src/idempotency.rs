@@ -106,18 +106,13 @@ impl<K: Keys + std::fmt::Debug> Idempotency<K> {
         };
         let request = Request::from_parts(parts, Body::from(body));
         let to_the_end = self.to_the_end.clone();
-        let work =
-            |request| async move { self.once(entry, claim, request, next).await.unwrap_or_else(ApiError::into_response) };
+        let work = |request| async move {
+            self.once(entry, claim, request, next).await.unwrap_or_else(ApiError::into_response)
+        };
         Ok(to_the_end.answer(request, work).await)
     }
 
-    async fn once(
-        &self,
-        entry: &Entry,
-        claim: Claim,
-        mut request: Request,
-        next: Next,
-    ) -> Result<Response, ApiError> {
+    async fn once(&self, entry: &Entry, claim: Claim, mut request: Request, next: Next) -> Result<Response, ApiError> {
         match within(self.keys.claim(&claim)).await.map_err(|error| ApiError::unavailable(NO_KEYS, error))? {
             Claimed::First(id) => {
                 request.extensions_mut().insert(NewId::of_key(id));

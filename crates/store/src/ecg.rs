@@ -1,7 +1,7 @@
 //! What is configured and posted through the ECG surface (SPEC 6).
 //!
-//! Categories and events that were deleted keep their rows, as tombstones, so that the history of posts can still name
-//! them; their codes may be used again.
+//! Categories, events and subscriptions that were deleted keep their rows, as tombstones, so that the history of posts can
+//! still name them; codes may be used again. Rows that no history can name any more go ([`tombstones`]).
 
 pub mod activities;
 pub mod categories;
@@ -10,6 +10,7 @@ pub mod samples;
 pub mod secrets;
 pub mod seeds;
 pub mod subscriptions;
+pub mod tombstones;
 
 use sea_orm::sea_query::SimpleExpr;
 use sea_orm::{ColumnTrait, Condition};

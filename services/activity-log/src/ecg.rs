@@ -26,6 +26,7 @@ mod hashes;
 mod history;
 mod known;
 mod outcome;
+mod pages;
 mod parameters;
 mod post;
 mod poster;

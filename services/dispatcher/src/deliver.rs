@@ -119,7 +119,7 @@ pub(crate) async fn start(
 
 /// Opens a lane. A task of its own pulls: picking from another lane must not interrupt it, least of all while it
 /// opens the consumer anew.
-async fn open(bus: &Bus, lane: Lane, ctx: &Context) -> anyhow::Result<mpsc::Receiver<Message>> {
+async fn open(bus: &Bus, lane: Lane, ctx: &Context) -> anyhow::Result<Due> {
     let mut due = bus.consume(ConsumerName::Deliver(lane)).await?.prefetch(prefetch(lane));
     let (taken, lane) = mpsc::channel(LANE_LEN);
     let stop = ctx.stop.clone();
@@ -128,9 +128,9 @@ async fn open(bus: &Bus, lane: Lane, ctx: &Context) -> anyhow::Result<mpsc::Rece
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                message = due.next() => match taken.send(message).await {
+                message = due.next() => match taken.send((message, Instant::now())).await {
                     Ok(()) => {}
-                    Err(unsent) => unsent.0.into_ack().hand_back().await,
+                    Err(unsent) => unsent.0.0.into_ack().hand_back().await,
                 },
             }
         }
@@ -142,9 +142,9 @@ async fn open(bus: &Bus, lane: Lane, ctx: &Context) -> anyhow::Result<mpsc::Rece
 
 /// The three lanes of due deliveries.
 struct Lanes {
-    realtime: mpsc::Receiver<Message>,
-    high: mpsc::Receiver<Message>,
-    normal: mpsc::Receiver<Message>,
+    realtime: Due,
+    high: Due,
+    normal: Due,
 }
 
 impl Lanes {
@@ -152,29 +152,30 @@ impl Lanes {
     async fn next(&mut self, order: [Lane; 3], is_open: impl Fn(Lane) -> bool) -> Option<Work> {
         let Self { realtime, high, normal } = self;
         let open = order.map(is_open);
-        let message = match order {
+        let (message, taken_at) = match order {
             [Lane::Normal, ..] => first_of([normal, high, realtime], open).await,
             [Lane::High, ..] => first_of([high, normal, realtime], open).await,
             [Lane::Realtime, ..] => first_of([realtime, high, normal], open).await,
         };
-        Work::read(message).await
+        Work::read(message, taken_at).await
     }
 
     async fn hand_back(mut self) {
         for lane in [&mut self.realtime, &mut self.high, &mut self.normal] {
             lane.close();
-            while let Some(message) = lane.recv().await {
+            while let Some((message, _)) = lane.recv().await {
                 message.into_ack().hand_back().await;
             }
         }
     }
 }
 
-type Due = mpsc::Receiver<Message>;
+/// Deliveries that are due, each with when it was taken from the bus: its lease runs, also while it waits here.
+type Due = mpsc::Receiver<(Message, Instant)>;
 
 /// A message of the first of three lanes that is open and has one. Waits for ever once all have ended, which is after a
 /// stop.
-async fn first_of([first, second, third]: [&mut Due; 3], open: [bool; 3]) -> Message {
+async fn first_of([first, second, third]: [&mut Due; 3], open: [bool; 3]) -> (Message, Instant) {
     tokio::select! {
         biased;
         Some(message) = first.recv(), if open[0] => message,

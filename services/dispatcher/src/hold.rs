@@ -151,16 +151,19 @@ impl Holder {
         let (held, now) = (&later.held, clock::now());
         // Handed out once more, it may be older than what has been made of the event since.
         if is_redelivered && self.held.has_later_generation(held).await? {
+            // Whoever tried to hold it before may have stored it after the later one had come due and gone.
+            self.held.forget(held).await?;
             return Ok(false);
         }
         if held.meta.cancelled_at.is_some() {
-            self.held.forget(held).await?;
+            self.held.end(held, clock::now).await?;
             self.record(later).await?;
             return Ok(false);
         }
         if held.meta.intended_at.is_none_or(|at| at <= now) {
-            // Changed to a time that has passed: what it waited as is not needed any more.
-            self.make_due(held, true).await?;
+            // Changed to a time that has passed: what it waited as is not needed any more. Nobody has held what has just
+            // been accepted.
+            self.make_due(held, is_redelivered || !later.is_first()).await?;
             return Ok(false);
         }
         Ok(true)
@@ -174,8 +177,8 @@ impl Holder {
     }
 
     /// Publishes a held event to where it goes when it is due, unless its generation has ended otherwise: the stream
-    /// takes one message under its id (see `slipstream_bus::held`). `was_moved` if it may still wait besides.
-    async fn make_due(&self, held: &Held, was_moved: bool) -> anyhow::Result<()> {
+    /// takes one message under its id (see `slipstream_bus::held`). `may_wait` if it may still wait besides, or be about to.
+    async fn make_due(&self, held: &Held, may_wait: bool) -> anyhow::Result<()> {
         let ack = self.events.publish(due_event(held)?).await?;
         if ack.duplicate && self.has_changed(held, ack.sequence).await? {
             return Ok(());
@@ -183,8 +186,8 @@ impl Holder {
         if let Some(queued) = queued(held) {
             self.queue.publish(queued).await?;
         }
-        if was_moved {
-            self.held.forget(held).await?;
+        if may_wait {
+            self.held.end(held, clock::now).await?;
         }
         Ok(())
     }

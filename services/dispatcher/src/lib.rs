@@ -110,7 +110,7 @@ pub async fn start(config: Config, ctx: &Context) -> anyhow::Result<Routers> {
         ctx.spawn("route", route::run(router, events, storage.clone(), ctx.stop.clone()));
     }
     hold::start(&bus, &outcomes, storage, ctx).await?;
-    deliver::start(&config, &bus, directory, &outcomes, pace, ctx).await?;
+    Box::pin(deliver::start(&config, &bus, directory, &outcomes, pace, ctx)).await?;
     Ok(Routers::default())
 }
 

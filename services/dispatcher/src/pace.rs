@@ -19,7 +19,7 @@ use slipstream_core::lane::Lane;
 /// How long after the last urgent event normal still gives way.
 const URGENT_FOR: Duration = Duration::from_secs(2);
 /// How long what was found holds for the next urgent events.
-const FOUND_FOR: Duration = Duration::from_secs(60);
+const FOUND_FOR: Duration = Duration::from_mins(1);
 /// How often the rate may change: what a change does has to be seen before the next.
 const CHANGE_EVERY: Duration = Duration::from_millis(100);
 /// Routing an urgent event is never late within this time, whatever it takes at best.

@@ -97,7 +97,7 @@ impl Router {
         let snapshot = self.directory.snapshot();
         let plan = Plan::new(&events, &seen, &snapshot);
         let is_published = publish(&self.work, &plan.deliveries, stop).await;
-        self.pace.routed(self.lane, begun.elapsed() - unanswered);
+        self.pace.routed(self.lane, begun.elapsed().saturating_sub(unanswered));
         // The record last: it must not name a delivery that a crash and a change of the subscription then prevent.
         if !(is_published
             && self.bridge(&events, &seen, &snapshot, stop).await

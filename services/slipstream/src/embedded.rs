@@ -241,7 +241,7 @@ async fn start(
         activity_database: sqlite(data, "activity.db"),
         operator_token: operator_token.clone(),
         address: public,
-        settings: Settings { secrets, auth, ..options.settings.clone() },
+        settings: Settings { auth, secrets, ..options.settings.clone() },
     };
     // Boxed: four starts in one are large.
     let routers = Box::pin(parts.start(ctx)).await?;

@@ -1,5 +1,5 @@
-//! What is told of endpoints: `slipstream.endpoint.disabled` and `….recovered`, Internal events of their site, so that
-//! anything can subscribe to them (issue 3, "Health").
+//! What is told of endpoints: `slipstream.endpoint.disabled` and `….recovered`, Internal events of their site or ECG
+//! organization, so that anything can subscribe to them (issue 3, "Health").
 //!
 //! An event is noted in the very transaction of the change that it tells, published once the change is in force, and
 //! forgotten when the bus has it. A crash in between, or a bus that refuses, loses none: the reconciler publishes what
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use slipstream_bus::{Outgoing, subject};
-use slipstream_core::config::{DisabledReason, Subscription};
+use slipstream_core::config::{DisabledReason, Subscription, Surface};
 use slipstream_core::contract::Meta;
 use slipstream_core::lane::{Lane, Visibility};
-use slipstream_core::operational;
+use slipstream_core::operational::{self, Owner};
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::outbox::{self, Entry};
 use slipstream_store::{DatabaseTransaction, StoreError, sites};
@@ -45,14 +45,23 @@ pub(crate) async fn note(
     told: Told,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    // A subscription's row refers to its site's, so there is one.
-    let Some(site) = sites::get(transaction, &subscription.site).await? else { return Ok(()) };
+    let site;
+    let owner = match subscription.surface {
+        Surface::Slipstream => {
+            site = sites::get(transaction, &subscription.site).await?;
+            // A subscription's row refers to its site's, so there is one.
+            let Some(site) = &site else { return Ok(()) };
+            Owner::from(site)
+        }
+        // An organization has no row.
+        Surface::Ecg => Owner::organization(&subscription.site),
+    };
     let event = match told {
-        Told::Disabled(reason) => operational::endpoint_disabled(&site, subscription, reason, at),
-        Told::Recovered => operational::endpoint_recovered(&site, subscription, at),
+        Told::Disabled(reason) => operational::endpoint_disabled(owner, subscription, reason, at),
+        Told::Recovered => operational::endpoint_recovered(owner, subscription, at),
     };
     let body = String::from_utf8(event.body).expect("JSON is UTF-8");
-    let entry = Entry { key: event.key, site: site.slug, event_type: event.event_type, body, at };
+    let entry = Entry { key: event.key, site: subscription.site.clone(), event_type: event.event_type, body, at };
     outbox::put(transaction, &entry).await
 }
 

@@ -6,7 +6,8 @@
 //! repair reads and writes nothing else there.
 //!
 //! A pass also seals what a release before sealing wrote in clear, publishes what is noted and not
-//! published yet, and forgets handshakes whose time is over.
+//! published yet, forgets handshakes whose time is over, and takes away what was deleted on the ECG surface so long ago that
+//! no history of posts can name it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,8 +16,10 @@ use anyhow::Context as _;
 use futures::StreamExt as _;
 use slipstream_bus::{BusError, ConfigBucket, ConfigChange};
 use slipstream_core::config::Record;
+use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
 use slipstream_service::health::Check;
+use slipstream_store::ecg::tombstones;
 use slipstream_store::handshakes::{self, wishes};
 use slipstream_store::records;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +34,18 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// Passes that may fail in a row before this replica says that it is not ready.
 const FAILURES_MAX: u32 = 3;
+
+/// How long what was deleted on the ECG surface can be named: the history of posts is kept for 30 days, and is cleared after
+/// that within a day.
+const TOMBSTONES_KEPT: Duration = Duration::from_hours(31 * 24);
+/// How many tombstones of a kind go in one pass.
+const TOMBSTONES_STEP: u64 = 500;
+
+/// From when on what was deleted is still kept.
+pub(crate) fn tombstones_kept_since() -> Timestamp {
+    let kept = i64::try_from(TOMBSTONES_KEPT.as_millis()).expect("a month has fewer milliseconds");
+    Timestamp::from_millis(clock::now().as_millis() - kept)
+}
 
 /// What one pass repaired.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +114,14 @@ async fn clean_up(registry: &Registry) -> Result<(), RegistryError> {
     if let Err(error) = told.map_err(|_| RegistryError::Unanswered).flatten() {
         let error = format!("{:#}", anyhow::Error::from(error));
         tracing::warn!(error, "what happened to endpoints is not published yet");
+    }
+    // Their keys go with them; where that fails, with the next pass, since they have no rows.
+    let gone = tombstones::remove(registry.store(), tombstones_kept_since(), TOMBSTONES_STEP).await?;
+    for key in &gone {
+        registry.mirror(key).await?;
+    }
+    if !gone.is_empty() {
+        tracing::info!(records.removed = gone.len(), "nothing can name any more what was deleted long ago");
     }
     let (connection, now) = (registry.store().connection(), clock::now());
     let keys = handshakes::remove_expired(connection, now).await?;

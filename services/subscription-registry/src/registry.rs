@@ -50,7 +50,9 @@ pub(crate) enum RegistryError {
     Vault(#[from] VaultError),
     #[error("the site has {0} subscriptions, which is as many as it may have")]
     SiteFull(u32),
-    #[error("the organization has {0} webhook subscriptions, which is as many as it may have")]
+    #[error(
+        "the organization has {0} webhook subscriptions, those deleted lately included, which is as many as it may have"
+    )]
     OrganizationFull(u32),
 }
 

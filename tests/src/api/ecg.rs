@@ -64,10 +64,9 @@ impl Ecg {
         let path = path.split('?').next().unwrap_or_default();
         let segments: Vec<_> = path.split('/').skip(1).collect();
         match segments.as_slice() {
-            ["api", "webhook-processors", ..] | ["api", "organizations", _, "subscriptions", ..] => {
-                Service::ActivityLog
-            }
-            ["api", "organizations", _, "webhook-subscriptions", _, "activity" | "activations", ..] => {
+            ["api", "webhook-processors", ..]
+            | ["api", "organizations", _, "subscriptions", ..]
+            | ["api", "organizations", _, "webhook-subscriptions", _, "activity" | "activations", ..] => {
                 Service::ActivityLog
             }
             _ => Service::Registry,

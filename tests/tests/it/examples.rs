@@ -44,6 +44,8 @@ fn every_example_is_read_by_its_service() {
     let all = [&ingest.http, &registry.http, &dispatcher.http, &log.http];
     assert_eq!(all.map(|http| http.operator_listen.port()), [9081, 9082, 9083, 9084], "as deploy/README.md says");
     assert!(dispatcher.targets.allow.is_empty(), "production calls no private address");
+    assert!(dispatcher.targets.refuse_development, "nor for development");
+    assert_eq!(registry.targets, dispatcher.targets, "what may not be called is refused when somebody subscribes");
     // What stands there as an example of a setting is its default.
     assert_eq!(log.health, slipstream_activity_log::HealthConfig::default());
     assert_eq!(registry.signing, slipstream_subscription_registry::SigningConfig::default());
@@ -55,7 +57,9 @@ fn every_example_is_read_by_its_service() {
 fn who_opens_secrets_is_told_where_the_master_key_is() {
     let registry: slipstream_subscription_registry::Config = load("subscription-registry.toml", &[TOKEN]);
     let dispatcher: slipstream_dispatcher::Config = load("dispatcher.toml", &[]);
+    let log: slipstream_activity_log::Config = load("activity-log.toml", &[TOKEN]);
     assert_eq!(registry.secrets, dispatcher.secrets, "what one seals the other opens");
+    assert_eq!(registry.secrets, log.secrets, "so does the third");
     let named = registry.secrets.master_key_file.expect("without it neither starts");
     // The same place, below a directory of our own.
     let root = tempfile::tempdir().unwrap();
@@ -102,7 +106,7 @@ fn the_master_key_is_mounted_for_those_who_open_secrets_and_for_nobody_else() {
         let name = service.program().strip_prefix("slipstream-").unwrap();
         let block = compose.block(&format!("\n  {name}:"));
         let file = compose.variables(block).get(MASTER_KEY_FILE).copied();
-        let opens_secrets = matches!(service, Service::Registry | Service::Dispatcher);
+        let opens_secrets = matches!(service, Service::Registry | Service::Dispatcher | Service::ActivityLog);
         assert_eq!(file.is_some(), opens_secrets, "{name}: {file:?}");
         let Some(file) = file else {
             assert!(!block.contains("secrets:"), "{name}");

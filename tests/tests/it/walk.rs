@@ -237,7 +237,7 @@ impl Walk {
             Access::Operator => &[("authorization", &callers.operator)],
             Access::Ecg(..) => &[("authorization", &callers.ecg_admin)],
             Access::Public | Access::Probe => &[],
-            other => panic!("the walk does not know how to go through {other:?}: tell it"),
+            Access::OpenDental(_) => panic!("the walk does not know how to go through {:?}: tell it", entry.access),
         };
         let owners = self.owners(entry, &path, right).await;
         let could = self.processes.iter().filter(|process| process.listeners(entry).0.is_some()).count();

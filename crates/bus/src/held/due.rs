@@ -24,11 +24,11 @@ use async_nats::jetstream::stream::{DirectGetErrorKind, InfoError, RawMessageErr
 use bytes::Bytes;
 use futures::future::try_join_all;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use slipstream_core::lane::Lane;
 use slipstream_core::timestamp::Timestamp;
 
-use super::{Held, HeldEvents};
+use super::{Held, HeldEvents, marked_until};
 use crate::connect::BusError;
 use crate::message::Outgoing;
 use crate::page::{MESSAGES_MAX, read_page};
@@ -50,6 +50,8 @@ const LIST_LEN_MAX: usize = 500;
 /// Removals of this process that are under way at once. Each costs a server that syncs always a sync, so more are not
 /// quicker; and with many, whatever else asks about the stream waits behind them (measured: 2.4 s with 64, 45 ms with 2).
 pub(super) const REMOVALS_MAX: usize = 2;
+/// Marks that are looked at at once.
+const MARKS_READ_MAX: usize = 32;
 /// Pages of lists that are read before what they name is dealt with.
 const PAGES_MAX: usize = 1000;
 /// How long after its time a list is looked for that should be gone.
@@ -69,11 +71,28 @@ fn time_of(held: &Held) -> (Lane, i64) {
     (held.lane, held.meta.intended_at.map_or(0, |at| due_at(at, held.meta.expires_at).as_millis()))
 }
 
+/// What a list names: places of events; or subjects of marks, which are listed before they have a place.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum List {
+    Places(Vec<u64>),
+    Ended(Vec<String>),
+}
+
+impl List {
+    fn message(&self, lane: Lane, at: i64) -> Outgoing {
+        let list = serde_json::to_vec(self).expect("numbers and texts have a JSON form");
+        Outgoing::new(subject::due_list(lane, at, rand::random()), Bytes::from(list))
+    }
+}
+
 /// The events that come due at one time, as its lists name them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
     /// Where they lie in `HELD`, each place once.
     pub places: Vec<u64>,
+    /// The subjects in `HELD` of what had ended, where a mark is to be taken away ([`HeldEvents::remove_marks`]), each once.
+    pub ended: Vec<Subject>,
     /// The last of the lists.
     last: u64,
 }
@@ -93,13 +112,24 @@ impl HeldEvents {
             return Ok(());
         }
         let lists = times.iter().flat_map(|((lane, at), held)| {
-            held.chunks(LIST_LEN_MAX).map(|held| {
-                let list = subject::due_list(*lane, *at, rand::random());
-                Outgoing::new(list, Bytes::from(serde_json::to_vec(held).expect("numbers have a JSON form")))
-            })
+            held.chunks(LIST_LEN_MAX).map(|held| List::Places(held.to_vec()).message(*lane, *at))
         });
         self.held.publish_each(&lists.collect::<Vec<_>>()).await?;
         self.set_alarms(times.keys().copied().collect(), now).await
+    }
+
+    /// Has the mark of an event's end taken away at `until`, which is far enough that the alarm can come first: it is in
+    /// no danger of ringing before there is a list, and so no list is ever without one.
+    pub(super) async fn note_mark(
+        &self,
+        held: &Held,
+        until: Timestamp,
+        now: impl Fn() -> Timestamp,
+    ) -> Result<(), PublishError> {
+        let (lane, at) = (held.lane, until.as_millis());
+        self.set_alarms(vec![(lane, at)], now).await?;
+        let list = List::Ended(vec![subject::held(&held.site, &held.key).to_string()]);
+        self.held.publish(list.message(lane, at)).await.map(drop)
     }
 
     /// Has the lists of an event's time looked through when that has come, in case somebody left one without an alarm.
@@ -145,10 +175,12 @@ impl HeldEvents {
             let Some(last) = page.last() else { break };
             (due.last, from) = (last.sequence, last.sequence + 1);
             for list in page {
-                if let Ok(held) = serde_json::from_slice::<Vec<u64>>(&list.payload) {
-                    due.places.extend(held);
-                } else {
-                    tracing::error!(subject = %list.subject.escape_debug(), "not a list of ours: skipped");
+                match serde_json::from_slice(&list.payload) {
+                    Ok(List::Places(places)) => due.places.extend(places),
+                    Ok(List::Ended(subjects)) => due.ended.extend(subjects.into_iter().map(Subject::from)),
+                    Err(_) => {
+                        tracing::error!(subject = %list.subject.escape_debug(), "not a list of ours: skipped");
+                    }
                 }
             }
         }
@@ -162,6 +194,8 @@ impl HeldEvents {
         }
         due.places.sort_unstable();
         due.places.dedup();
+        due.ended.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        due.ended.dedup();
         Ok(Some(due))
     }
 
@@ -196,6 +230,17 @@ impl HeldEvents {
             self.remove_one(place).await
         });
         removals.buffer_unordered(REMOVALS_MAX).try_collect().await
+    }
+
+    /// Takes away the marks under these subjects that are kept no longer than until `at`. What else lies there stays.
+    ///
+    /// # Errors
+    /// If JetStream does not answer, or refuses.
+    pub async fn remove_marks(&self, subjects: Vec<Subject>, at: Timestamp) -> Result<(), BusError> {
+        let looks = stream::iter(subjects).map(async |subject| self.bus.last_event(StreamName::Held, &subject).await);
+        let there: Vec<_> = looks.buffer_unordered(MARKS_READ_MAX).try_collect().await?;
+        let is_over = |there: &StoredEvent| marked_until(there).is_some_and(|until| until <= at);
+        self.remove(there.into_iter().flatten().filter(is_over).map(|there| there.sequence).collect()).await
     }
 
     /// Takes away what lies at a place; nothing is as good.

@@ -67,7 +67,7 @@ impl DeliveryRow {
 impl ActivityLog {
     fn fold(&mut self, payload: &Payload) {
         match payload {
-            Payload::Event(_) | Payload::DueList(_) | Payload::Alarm => {}
+            Payload::Event(_) | Payload::DueList(_) | Payload::EndList(_) | Payload::Alarm => {}
             Payload::Routed(event) => self.fold_event(event),
             Payload::Outcome(subscription, outcome) => self.fold_outcome(*subscription, outcome),
             Payload::Endpoint(changed) => self.fold_change(changed),

@@ -112,15 +112,11 @@ impl Broker {
         stream.waiting.get(&place).and_then(|sequence| stream.messages.get(sequence)).cloned()
     }
 
-    /// The lists of held events that come due at `at`: where each lies, and what it names.
-    pub(crate) fn due_lists(&self, lane: Lane, at: i64) -> Vec<(u64, Rc<[u64]>)> {
+    /// The lists of what comes due at `at`: where each lies, and what it names.
+    pub(crate) fn due_lists(&self, lane: Lane, at: i64) -> Vec<(u64, Payload)> {
         let stream = &self.streams[StreamName::Work as usize];
         let of_time = stream.waiting.range(Place::DueList(lane, at, 0)..=Place::DueList(lane, at, u64::MAX));
-        let lists = of_time.filter_map(|(_, sequence)| match &stream.messages.get(sequence)?.payload {
-            Payload::DueList(held) => Some((*sequence, Rc::clone(held))),
-            _ => None,
-        });
-        lists.collect()
+        of_time.filter_map(|(_, sequence)| Some((*sequence, stream.messages.get(sequence)?.payload.clone()))).collect()
     }
 
     /// Takes away the lists of this time, up to the one at `last`.
@@ -220,8 +216,12 @@ impl Broker {
     }
 
     /// What no consumer has acknowledged, or waits: nothing at the end of a world.
-    pub(crate) fn unfinished(&self) -> usize {
-        let consumers = self.consumers.iter().map(|consumer| consumer.ready.len() + consumer.unacknowledged.len());
-        consumers.sum::<usize>() + self.streams[StreamName::Work as usize].waiting.len()
+    pub(crate) fn unfinished(&self) -> Vec<String> {
+        let consumers = self.consumers.iter().enumerate().flat_map(|(number, consumer)| {
+            let left = consumer.ready.iter().chain(consumer.unacknowledged.keys());
+            left.map(move |sequence| format!("#{sequence} of consumer {number}"))
+        });
+        let waiting = self.streams[StreamName::Work as usize].waiting.iter();
+        consumers.chain(waiting.map(|(place, sequence)| format!("#{sequence} at {place:?}"))).collect()
     }
 }

@@ -73,7 +73,7 @@ pub(crate) fn check(world: &World, is_at_rest: bool) -> Vec<Violation> {
         let log = world.log.borrow();
         let mut evidence = Evidence::new(world, &history, &log);
         evidence.require(Invariant::N1, is_at_rest, || "the world does not come to rest".to_owned());
-        evidence.require(Invariant::N1, unfinished == 0, || format!("{unfinished} messages are left at the end"));
+        evidence.require(Invariant::N1, unfinished.is_empty(), || format!("left at the end: {unfinished:?}"));
         events::check(&mut evidence);
         attempts::check(&mut evidence);
         retries::check(&mut evidence);

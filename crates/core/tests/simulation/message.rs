@@ -128,6 +128,8 @@ pub(crate) enum Payload {
     Event(Rc<[u8]>),
     /// Places of held events.
     DueList(Rc<[u64]>),
+    /// The held event of which the mark of its end is to be taken away.
+    EndList(EventKey),
     /// Nothing.
     Alarm,
     Routed(Rc<RoutedEvent>),

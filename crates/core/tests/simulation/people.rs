@@ -34,7 +34,7 @@ pub(crate) fn begin(node: &Node) {
 }
 
 async fn act(node: Node, number: u128) {
-    let what = node.world.chance(|chance| chance.below(18));
+    let what = node.world.chance(|chance| chance.below(16));
     match what {
         0 => registry::subscribe(&node.world, node.now()),
         1 => {
@@ -45,7 +45,11 @@ async fn act(node: Node, number: u128) {
         }
         2 => {
             if let Some(id) = a_subscription(&node) {
-                registry::disable(&node.world, id, DisabledReason::Operator, None);
+                if node.world.chance(|chance| chance.hits(500)) {
+                    registry::pause(&node.world, id);
+                } else {
+                    registry::disable(&node.world, id, DisabledReason::Operator, None);
+                }
                 let until = node.world.between(1000, 3_600_000);
                 node.sleep(until).await;
                 registry::enable(&node.world, id, node.now());
@@ -64,14 +68,6 @@ async fn act(node: Node, number: u128) {
         }
         5..=8 => change_an_event(&node).await,
         9..=12 => change_a_delivery(&node).await,
-        13 | 14 => {
-            if let Some(id) = a_subscription(&node) {
-                registry::pause(&node.world, id);
-                let until = node.world.between(1000, 3_600_000);
-                node.sleep(until).await;
-                registry::enable(&node.world, id, node.now());
-            }
-        }
         _ => replay(&node, ReplayId(Uuid::from_u128(1000 + number))).await,
     }
 }
@@ -91,9 +87,9 @@ fn places(node: &Node, wanted: impl Fn(&Place) -> bool) -> Vec<Place> {
 
 /// `PATCH`, `DELETE` or `POST …/deliver-now` of a scheduled event, and perhaps again.
 async fn change_an_event(node: &Node) {
-    let Some(place @ Place::Held(key)) = one_of(node, &places(node, |place| matches!(place, Place::Held(_)))) else {
-        return;
-    };
+    let waits = |place: &Place| node.world.broker.borrow().waiting(*place).is_some_and(|it| it.due_subject.is_some());
+    let held: Vec<_> = places(node, |place| matches!(place, Place::Held(_))).into_iter().filter(waits).collect();
+    let Some(place @ Place::Held(key)) = one_of(node, &held) else { return };
     let held = || Held::read(&*node.world.broker.borrow().waiting(place)?, key);
     aim(node, held().and_then(|held| held.meta.intended_at)).await;
     while let Some(held) = held() {

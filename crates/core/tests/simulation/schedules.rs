@@ -79,10 +79,24 @@ impl Held {
         self.message(Subject::Held(self.site.clone(), self.key)).due_subject(self.due_subject.clone())
     }
 
+    /// The mark that it has ended, kept until `until`.
+    fn mark(&self, until: Timestamp) -> Outgoing {
+        let meta = Meta { intended_at: Some(until), expires_at: None, ..self.meta.clone() };
+        Outgoing::new(Subject::Held(self.site.clone(), self.key), Payload::Event(Rc::from([]))).meta(meta)
+    }
+
     /// The event under a subject.
     pub(crate) fn message(&self, subject: Subject) -> Outgoing {
         Outgoing::new(subject, Payload::Event(Rc::clone(&self.body))).meta(self.meta.clone())
     }
+}
+
+/// How long the mark of an end is kept, in milliseconds.
+const END_KEPT: i64 = 600_000;
+
+/// Until when what lies under `held.…` is kept as the mark of an end; none if it is an event.
+fn marked_until(there: &Stored) -> Option<Timestamp> {
+    there.meta.as_ref()?.intended_at.filter(|_| there.due_subject.is_none())
 }
 
 /// What [`hold`] found.
@@ -90,7 +104,7 @@ impl Held {
 pub(crate) enum Holding {
     /// It is held now, or was already.
     Held,
-    /// A later generation of it is held, which stands.
+    /// A later generation of it is held, which stands; or it has ended.
     Changed,
     /// The event is held as it was accepted at another time: this one repeats it.
     Repeat,
@@ -98,10 +112,30 @@ pub(crate) enum Holding {
 
 /// Holds an event until its intended time, in the place of an earlier generation of it and never in that of a later one.
 pub(crate) async fn hold(node: &Node, held: &Held) -> Result<Holding, PublishError> {
-    match store(node, held).await? {
+    match store(node, held, None).await? {
         Ok(sequence) => note(node, held, sequence).await.map(|()| Holding::Held),
         Err(why_not) => Ok(why_not),
     }
+}
+
+/// Leaves the mark that an event has ended with this generation in the place of what it waited as. First comes what takes
+/// the mark away.
+pub(crate) async fn end(node: &Node, held: &Held) -> Result<(), PublishError> {
+    let until = due_at(Timestamp::from_millis(node.now().as_millis() + END_KEPT), None);
+    set_alarm(node, held.lane, until).await?;
+    let id = node.world.chance(super::chance::Chance::number);
+    node.publish(Outgoing::new(Subject::DueList(held.lane, until, id), Payload::EndList(held.key))).await?;
+    store(node, held, Some(Timestamp::from_millis(until))).await.map(drop)
+}
+
+/// Takes away the mark of an event's end, if it is kept no longer than until `at`.
+pub(crate) async fn remove_mark(node: &Node, key: EventKey, at: i64) {
+    node.step().await;
+    let there = node.world.broker.borrow().waiting(Place::Held(key));
+    let is_over = |there: &Rc<Stored>| marked_until(there).is_some_and(|until| until.as_millis() <= at);
+    let Some(there) = there.filter(is_over) else { return };
+    node.step().await;
+    node.world.broker.borrow_mut().remove(Place::Held(key), there.sequence);
 }
 
 /// How near a time has to be for its alarm to have a name of its own, and how much of that must be left when an alarm
@@ -117,25 +151,33 @@ fn due_at(intended_at: Timestamp, expires_at: Option<Timestamp>) -> i64 {
     intended + room.map_or(late, |room| late.min(room))
 }
 
+/// When a held event comes due.
+fn time_of(held: &Held) -> i64 {
+    held.meta.intended_at.map_or(0, |intended_at| due_at(intended_at, held.meta.expires_at))
+}
+
 /// Has a held event come due at its time: puts its place on a list, and then sets the alarm.
 async fn note(node: &Node, held: &Held, sequence: u64) -> Result<(), PublishError> {
     let world = &node.world;
-    let at = held.meta.intended_at.map_or(0, |intended_at| due_at(intended_at, held.meta.expires_at));
+    let (lane, at) = (held.lane, time_of(held));
     let id = world.chance(super::chance::Chance::number);
-    let list = Outgoing::new(Subject::DueList(held.lane, at, id), Payload::DueList(Rc::from([sequence])));
+    let list = Outgoing::new(Subject::DueList(lane, at, id), Payload::DueList(Rc::from([sequence])));
+    if world.is(Mutation::ShareNearAlarms) && at - node.now().as_millis() < NEAR {
+        // Whoever is slow meets the alarm that rings.
+        node.sleep((at - node.now().as_millis()).max(0) + world.between(0, 300)).await;
+    }
     if world.is(Mutation::AlarmBeforeList) {
-        set_alarm(node, held.lane, at).await?;
+        set_alarm(node, lane, at).await?;
         node.publish(list).await?;
         return Ok(());
     }
     node.publish(list).await?;
-    set_alarm(node, held.lane, at).await
+    set_alarm(node, lane, at).await
 }
 
 /// Has the lists of an event's time looked through when that has come, in case one was left without an alarm.
 pub(crate) async fn wake(node: &Node, held: &Held) -> Result<(), PublishError> {
-    let at = held.meta.intended_at.map_or(0, |intended_at| due_at(intended_at, held.meta.expires_at));
-    set_alarm(node, held.lane, at).await
+    set_alarm(node, held.lane, time_of(held)).await
 }
 
 async fn set_alarm(node: &Node, lane: Lane, at: i64) -> Result<(), PublishError> {
@@ -152,16 +194,17 @@ async fn set_alarm(node: &Node, lane: Lane, at: i64) -> Result<(), PublishError>
     }
 }
 
-/// Stores an event in the place of an earlier generation: where it lies, or why it does not need to.
-async fn store(node: &Node, held: &Held) -> Result<Result<u64, Holding>, PublishError> {
+/// Stores an event in the place of an earlier generation: where it lies, or why it does not need to. Or the mark of its
+/// end, kept `until` then, in the place of this generation too.
+async fn store(node: &Node, held: &Held, until: Option<Timestamp>) -> Result<Result<u64, Holding>, PublishError> {
     let world = &node.world;
     // A name of its own: a repeat after a lost acknowledgement is known as one, also when what it repeats was cancelled
     // meanwhile, and another try to hold the event is not.
     let name = world.chance(super::chance::Chance::number);
+    let in_any_place = until.is_none() && held.meta.generation == 0 && world.is(Mutation::HoldRepeats);
     let mut last = 0;
     loop {
-        let in_any_place = held.meta.generation == 0 && world.is(Mutation::HoldRepeats);
-        let message = held.waiting().id(format!("held.{name:x}"));
+        let message = until.map_or_else(|| held.waiting(), |until| held.mark(until)).id(format!("held.{name:x}"));
         match node.publish(if in_any_place { message } else { message.expect_last(last) }).await {
             Ok(ack) => return Ok(Ok(ack.sequence)),
             Err(PublishError::Superseded) => {}
@@ -169,12 +212,19 @@ async fn store(node: &Node, held: &Held) -> Result<Result<u64, Holding>, Publish
         }
         node.step().await;
         let there = world.broker.borrow().waiting(Place::Held(held.key));
-        last = match there.as_ref().and_then(|there| there.meta.as_ref().map(|meta| (there.sequence, meta))) {
+        last = match there.as_ref().and_then(|there| there.meta.as_ref().map(|meta| (there, meta))) {
             None => 0,
             Some((_, meta)) if meta.accepted_at != held.meta.accepted_at => return Ok(Err(Holding::Repeat)),
-            Some((sequence, meta)) if meta.generation == held.meta.generation => return Ok(Ok(sequence)),
-            Some((_, meta)) if meta.generation > held.meta.generation => return Ok(Err(Holding::Changed)),
-            Some((sequence, _)) => sequence,
+            Some((there, meta)) if meta.generation > held.meta.generation => {
+                if until.is_none() || !world.is(Mutation::ForgetLaterGeneration) {
+                    return Ok(Err(Holding::Changed));
+                }
+                there.sequence
+            }
+            Some((there, meta)) if meta.generation < held.meta.generation => there.sequence,
+            Some((there, _)) if marked_until(there).is_some() => return Ok(Err(Holding::Changed)),
+            Some((there, _)) if until.is_none() => return Ok(Ok(there.sequence)),
+            Some((there, _)) => there.sequence,
         };
     }
 }

@@ -49,7 +49,8 @@ impl EcgIndex {
             if subscription.deleted {
                 continue;
             }
-            let is_unchanged = before.subscriptions.get(&subscription.id).is_some_and(|it| Arc::ptr_eq(it, subscription));
+            let is_unchanged =
+                before.subscriptions.get(&subscription.id).is_some_and(|it| Arc::ptr_eq(it, subscription));
             let known = before.endpoints.get(&subscription.id).filter(|_| is_unchanged);
             let endpoint = known.map_or_else(|| Arc::new(subscription.endpoint()), Arc::clone);
             index.endpoints.insert(subscription.id, endpoint);
@@ -189,7 +190,9 @@ mod tests {
     fn index(category_flags: Flags, event_flags: Flags, subscription: EcgSubscription) -> EcgIndex {
         let category = Arc::new(category(category_flags));
         let events = [event(2, "v1", event_flags), event(3, "v2", event_flags)].map(|it| (it.id, Arc::new(it)));
-        EcgIndex::new(&EcgIndex::default(), &HashMap::from([(category.id, category)]),
+        EcgIndex::new(
+            &EcgIndex::default(),
+            &HashMap::from([(category.id, category)]),
             &HashMap::from(events),
             [&Arc::new(subscription)].into_iter(),
         )

@@ -20,7 +20,9 @@ async fn bytes(response: Response) -> Vec<u8> {
 #[tokio::test]
 async fn an_answer_comes_back_as_it_went_out() {
     let headers = [("location", "/a/1"), ("x-two", "1"), ("x-two", "2"), ("ratelimit", "r"), ("content-length", "3")];
-    let (out, Kept::Answer(answer)) = kept(response(201, &headers, "abc"), ANSWER_BYTES_MAX).await else { panic!("it is kept") };
+    let (out, Kept::Answer(answer)) = kept(response(201, &headers, "abc"), ANSWER_BYTES_MAX).await else {
+        panic!("it is kept")
+    };
     assert_eq!(bytes(out).await, b"abc");
     let again = replayed(answer);
     assert_eq!(again.status(), StatusCode::CREATED);
@@ -37,7 +39,7 @@ async fn secrets_and_long_answers_are_not_kept_and_refusals_are() {
     assert_eq!((bytes(out).await, kept_of_secret), (b"key".to_vec(), Kept::Status(201)));
     let long = vec![b'a'; 64 * 1024 + 1];
     let (out, kept_of_long) = kept(response(200, &[], long.clone()), ANSWER_BYTES_MAX).await;
-    assert_eq!((bytes(out).await, kept_of_long), (long, Kept::Status(200)));
+    assert_eq!((bytes(out).await, kept_of_long), (long.clone(), Kept::Status(200)));
     let (_, kept_of_ecg) = kept(response(200, &[], long.clone()), ECG_ANSWER_BYTES_MAX).await;
     assert!(matches!(kept_of_ecg, Kept::Answer(answer) if answer.body == long));
     let (_, kept_of_refusal) = kept(response(409, &no_store, "{}"), ANSWER_BYTES_MAX).await;

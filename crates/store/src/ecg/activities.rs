@@ -51,7 +51,7 @@ use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
 
 pub use self::insert::insert;
-pub use self::list::{count, page};
+pub use self::list::{Weighed, count, page, read, weigh};
 pub use self::outcome::{clear_next_retries, clear_next_retry, set_outcome};
 pub use self::read::{get, has_succeeded, lock, others_waiting, tree};
 pub(crate) use self::recording::{News, record, settle};

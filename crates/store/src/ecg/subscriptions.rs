@@ -7,11 +7,12 @@ mod changes;
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::Query;
+use sea_orm::sea_query::{ExprTrait as _, Query};
 use sea_orm::{ColumnTrait as _, ConnectionTrait, DatabaseTransaction, EntityTrait as _, Select};
 use sea_orm::{PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _};
 use slipstream_core::config::{EcgSubscription, PayloadVersion};
 use slipstream_core::ids::{EcgEventId, SubscriptionId};
+use slipstream_core::timestamp::Timestamp;
 use uuid::Uuid;
 
 pub use self::changes::{Applied, Found, create, delete, found, replace};
@@ -124,9 +125,16 @@ pub async fn count_of_event(connection: &impl ConnectionTrait, event: EcgEventId
     Ok(for_events(there, &[event]).count(connection).await?)
 }
 
-/// How many subscriptions an organization has.
-pub async fn count_of(connection: &impl ConnectionTrait, organization: Uuid) -> Result<u64, StoreError> {
-    Ok(of(organization).count(connection).await?)
+/// How many subscriptions an organization has, those among them that were deleted after `since`: whoever makes and deletes
+/// without end leaves tombstones, and has no more of them than of the others.
+pub async fn count_of(
+    connection: &impl ConnectionTrait,
+    organization: Uuid,
+    since: Timestamp,
+) -> Result<u64, StoreError> {
+    let is_counted = Column::DeletedAtMs.is_null().or(Column::DeletedAtMs.gt(since.as_millis()));
+    let there = Entity::find().filter(Column::Organization.eq(organization.to_string())).filter(is_counted);
+    Ok(there.count(connection).await?)
 }
 
 /// Those of an organization that are not deleted.

@@ -5,6 +5,7 @@ mod lists;
 mod orders;
 mod people;
 mod retention;
+mod retries;
 
 use serde_json::value::RawValue;
 use slipstream_core::config::Surface;

@@ -1,12 +1,12 @@
 //! Subscriptions: what is kept of them, what lists show, and what deliveries find.
 
-use slipstream_core::config::{EcgSubscription, Flags, Health, PayloadVersion, Record};
+use slipstream_core::config::{EcgCategory, EcgEvent, EcgSubscription, Flags, Health, PayloadVersion, Record};
 use slipstream_core::contract::{EcgPost, EcgPosted, PostKind};
 use slipstream_core::ids::{DeliveryId, EcgEventId, EventKey, SubscriptionId};
 use slipstream_core::lane::Lane;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_store::ecg::subscriptions::{self, Applied, Filter, Found};
-use slipstream_store::ecg::{Order, Slice, Status, categories, events, secrets};
+use slipstream_store::ecg::{Order, Slice, Status, categories, events, secrets, tombstones};
 use slipstream_store::outbox::posts::{self, Noted};
 use slipstream_store::subscriptions::Seen;
 use slipstream_store::{Store, StoreError, records};
@@ -23,6 +23,7 @@ crate::on_both_backends!(
     lists_go_by_last_change_and_show_what_is_asked_for,
     those_that_posts_of_an_event_go_to_are_found_over_all_organizations,
     a_tombstone_keeps_its_name_and_no_secret,
+    tombstones_go_when_nothing_names_them_any_more,
     what_a_delivery_finds_has_a_say_about_the_target_that_stands,
     a_post_is_noted_once_and_until_it_is_published,
 );
@@ -88,7 +89,7 @@ async fn what_is_made_survives_unchanged_and_is_its_organizations_only(store: St
     assert_eq!(subscriptions::lock(&transaction, THEIRS, made.id).await.unwrap(), None);
     assert_eq!(subscriptions::lock(&transaction, OURS, made.id).await.unwrap().as_ref(), Some(&made));
     drop(transaction);
-    assert_eq!(subscriptions::count_of(store.connection(), OURS).await.unwrap(), 1);
+    assert_eq!(subscriptions::count_of(store.connection(), OURS, NOW).await.unwrap(), 1);
 
     let record = Record::EcgSubscription(Box::new(made.clone()));
     assert_eq!(records::get(store.connection(), &record.key()).await.unwrap().as_ref(), Some(&record));
@@ -208,7 +209,10 @@ async fn a_tombstone_keeps_its_name_and_no_secret(store: Store) {
     assert_eq!(secrets::at(store.connection(), made.id, NOW).await.unwrap(), None);
     let record = Record::EcgSubscription(Box::new(deleted));
     assert!(records::all(store.connection()).await.unwrap().contains(&record));
-    assert_eq!(subscriptions::count_of(store.connection(), OURS).await.unwrap(), 0);
+    let counted_since = async |since| subscriptions::count_of(store.connection(), OURS, since).await.unwrap();
+    let deleted_at = made.stamps.updated_at;
+    assert_eq!(counted_since(deleted_at).await, 0);
+    assert_eq!(counted_since(Timestamp::from_millis(deleted_at.as_millis() - 1)).await, 1);
     assert_eq!(subscriptions::count_of_event(store.connection(), first).await.unwrap(), 0);
     assert_eq!(subscriptions::page(store.connection(), OURS, Filter::default(), ALL).await.unwrap().total, 0);
     assert_eq!(find(&store, made.id, Found::Gone, seen(later(9))).await, Applied::Missing);
@@ -293,4 +297,56 @@ async fn a_post_is_noted_once_and_until_it_is_published(store: Store) {
         posts::oldest(store.connection(), 9).await.unwrap().iter().map(told).collect::<Vec<_>>(),
         [told(&noted(1))]
     );
+}
+
+async fn tombstones_go_when_nothing_names_them_any_more(store: Store) {
+    let [first, second, third] = with_events(&store).await;
+    let event = events::get(store.connection(), first).await.unwrap().unwrap();
+    let (young, old) = (subscription(1, OURS), subscription(2, OURS));
+    let young = EcgSubscription { events: vec![first, second], ..young };
+    let old = EcgSubscription { events: vec![second, third], ..old };
+    let stays = EcgSubscription { events: vec![], ..subscription(3, OURS) };
+    for it in [&young, &old, &stays] {
+        create(&store, it).await;
+    }
+    let transaction = store.begin().await.unwrap();
+    for (it, at) in [(&young, later(100)), (&old, later(1))] {
+        let stamps = it.stamps.changed(Uuid::nil(), at);
+        subscriptions::delete(&transaction, &EcgSubscription { stamps, ..it.clone() }).await.unwrap();
+    }
+    for id in [first, second, third] {
+        let it = events::lock(&transaction, id).await.unwrap().unwrap();
+        let stamps = it.stamps.changed(Uuid::nil(), later(1));
+        events::replace(&transaction, &EcgEvent { deleted: true, stamps, ..it }).await.unwrap();
+    }
+    let it = categories::lock(&transaction, event.category).await.unwrap().unwrap();
+    let stamps = it.stamps.changed(Uuid::nil(), later(1));
+    categories::replace(&transaction, &EcgCategory { deleted: true, stamps, ..it }).await.unwrap();
+    transaction.commit().await.unwrap();
+
+    let remove = async |before: Timestamp| {
+        let mut keys = tombstones::remove(&store, before, 10).await.unwrap();
+        keys.sort();
+        keys
+    };
+    assert_eq!(remove(later(1)).await, [""; 0], "none is older than that");
+    let keys = |keys: &[String]| {
+        let mut keys = keys.to_vec();
+        keys.sort();
+        keys
+    };
+    // The young one still names the others.
+    let gone = keys(&[format!("ecg_subscription.{}", old.id), format!("ecg_event.{third}")]);
+    assert_eq!(remove(later(50)).await, gone);
+    assert_eq!(subscriptions::get_any(store.connection(), old.id).await.unwrap(), None);
+    assert!(subscriptions::get_any(store.connection(), young.id).await.unwrap().is_some());
+    let gone = keys(&[
+        format!("ecg_subscription.{}", young.id),
+        format!("ecg_event.{first}"),
+        format!("ecg_event.{second}"),
+        format!("ecg_category.{}", event.category),
+    ]);
+    assert_eq!(remove(later(101)).await, gone);
+    assert_eq!(get(&store, &stays).await.as_ref(), Some(&stays));
+    assert_eq!(remove(later(1_000_000)).await, [""; 0], "what is not deleted stays");
 }

@@ -3,13 +3,15 @@
 //!
 //! Everything that stands between accepting and delivering is asked in its order, and what is not known is said to be so:
 //! what was decided when the event was routed is taken from its record, the rest from how things are now.
+//! A subscription of the ECG surface gets events by way of the bridge, and is asked the same in its own terms
+//! (`checks/posting.rs`).
 
 mod checks;
 
 use axum::Json;
 use axum::extract::{Query, State};
 use serde::Serialize;
-use slipstream_core::ids::{DeliveryId, EventKey, SubscriptionId};
+use slipstream_core::ids::{ActivityId, DeliveryId, EventKey, SubscriptionId};
 use slipstream_core::problem::{Problem, ProblemKind};
 use slipstream_core::slug::Slug;
 use slipstream_core::timestamp::Timestamp;
@@ -19,9 +21,10 @@ use slipstream_service::openapi::NotFound;
 use slipstream_service::{ApiError, clock};
 use slipstream_store::activity::replay::replays_to;
 use slipstream_store::activity::{delivery, event};
+use slipstream_store::ecg::activities;
 use utoipa::ToSchema;
 
-use self::checks::{Check, Facts, Verdict, explain};
+use self::checks::{Check, Facts, Posting, Verdict, explain};
 use super::view::{DeliveryDetail, DeliveryView};
 use crate::database::ask;
 use crate::replay::Replayer;
@@ -105,8 +108,9 @@ pub(super) async fn answer(
     note.target(EventKey::new(&site, &source, &id));
     let connection = replayer.store.connection();
     let event = ask(event(connection, &site, &source, &id)).await?.map(|found| found.event);
-    let subscription = replayer.directory.load().subscriptions().get(to).cloned();
-    if event.is_none() && subscription.is_none() {
+    let snapshot = replayer.directory.snapshot();
+    let (subscription, of_ecg) = (snapshot.endpoint(to), snapshot.ecg().subscription(to));
+    if event.is_none() && subscription.is_none() && of_ecg.is_none() {
         let detail = "neither such an event nor such a subscription is known";
         return Err(Problem::new(ProblemKind::NotFound, detail).into());
     }
@@ -115,10 +119,21 @@ pub(super) async fn answer(
         own = ask(delivery(connection, DeliveryId::derive(event.accepted_at, to, &event.key))).await?;
         replays = ask(replays_to(connection, event.accepted_at, &event.key, to)).await?;
     }
+    let mut posted = None;
+    if let (Some(_), Some((own, _))) = (of_ecg, &own) {
+        posted = ask(activities::get(connection, ActivityId::of_attempt(own.record.id, 1))).await?;
+    }
+    let posting = of_ecg.map(|subscription| Posting {
+        subscription,
+        index: snapshot.ecg(),
+        linked_to: snapshot.site(&site).and_then(|site| site.ecg_organization),
+        posted: posted.and_then(|activity| activity.event),
+    });
     let facts = Facts {
         event: event.as_ref(),
         to,
-        subscription: subscription.as_deref(),
+        subscription: subscription.map(AsRef::as_ref),
+        posting,
         own: own.as_ref().map(|(delivery, attempts)| (&delivery.record, attempts.as_slice())),
         replays: &replays,
         now: clock::now(),

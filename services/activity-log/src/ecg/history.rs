@@ -14,9 +14,10 @@ use slipstream_service::openapi::{NotFound, Unprocessable};
 use slipstream_store::ecg::Order;
 use slipstream_store::ecg::activities::{self, Activity, Filter, TREE_ACTIVITIES_MAX};
 
+use super::pages::{self, Page, Reading};
 use super::parameters::{EventFilter, HistoryMode, Include, ListFilter, ListParameters};
 use super::tree::tree;
-use super::view::{ActivityView, TreeView};
+use super::view::{ActivityView, TreeView, included_bytes};
 use super::{ActivityInPath, Shared, SharedState, SubscriptionInPath};
 use crate::database::ask;
 
@@ -181,17 +182,20 @@ impl Shared {
         let filter = Filter { subscription, activations, success: *success, event: *event };
         let offset = if after.is_some() { 0 } else { paging.offset() };
         let (order, limit, after) = (order(paging.order), paging.take, *after);
-        let store = self.store.clone();
+        let (store, snapshot) = (self.store.clone(), self.known.snapshot());
+        let included = included_bytes(*include, subscription, snapshot.ecg());
+        let paging = *paging;
         let asking = async move {
             let total = activities::count(store.connection(), &filter).await?;
-            let page = activities::page(store.connection(), &filter, order, offset, limit, after).await?;
-            Ok((total, page))
+            let (page, next) = activities::weigh(store.connection(), &filter, order, offset, limit, after).await?;
+            let mut rest = pages::parts(&page, included);
+            let first = pages::read(&store, &rest.pop_front().unwrap_or_default()).await?;
+            Ok((Page { paging, total, first, rest }, next))
         };
-        let (total, (items, next)) = self.lists.ask(asking).await?;
-        let snapshot = self.known.snapshot();
-        let items = items.into_iter().map(|it| ActivityView::new(it, *include, snapshot.ecg())).collect();
+        let (page, next) = self.lists.ask(asking).await?;
+        let reading = Reading { store: self.store.clone(), lists: self.lists.clone(), snapshot, include: *include };
         let link = next.map(|next| [(LINK, parameters.link(uri, &next))]);
-        Ok((link, Json(paging.list(items, total))).into_response())
+        Ok((link, reading.answer(page)).into_response())
     }
 
     /// An activity of a subscription, of whatever kind.

@@ -17,8 +17,8 @@ use slipstream_service::ecg::body::{self, Raw, wrong};
 use slipstream_service::ecg::{AtOrganization, path_id, uuid};
 use slipstream_service::openapi::{Conflict, NotFound, TooLarge, Unprocessable};
 use slipstream_service::{ApiError, clock};
-use slipstream_store::ecg::activities::{self, Activity, Dispatch, OutcomeOfPost};
 use slipstream_store::StoreError;
+use slipstream_store::ecg::activities::{self, Activity, Dispatch, OutcomeOfPost};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -139,12 +139,7 @@ fn decide(activity: &Activity, told: &Told) -> Result<Decision, Problem> {
 }
 
 /// When a failed activity should be posted again: as we would do it (SPEC 4.3), without chance.
-fn advice(
-    schedule: &RetrySchedule,
-    activity: &Activity,
-    is_development: bool,
-    now: Timestamp,
-) -> Option<Timestamp> {
+fn advice(schedule: &RetrySchedule, activity: &Activity, is_development: bool, now: Timestamp) -> Option<Timestamp> {
     let attempts = if is_development { DEVELOPMENT_ATTEMPTS_MAX } else { schedule.attempts() };
     let next = activity.level.checked_add(1).filter(|next| *next <= attempts && activity.kind == PostKind::Event)?;
     let delay: Duration = schedule.delay_before(next, 0.0, None)?;

@@ -186,6 +186,13 @@ impl TreeView {
     }
 }
 
+/// How much is shown beside each activity of a subscription, at most.
+pub(super) fn included_bytes(include: Include, of: SubscriptionId, index: &EcgIndex) -> u64 {
+    let subscription = subscription(index, of).filter(|_| include.subscription || include.event);
+    // Its events are part of it.
+    subscription.and_then(|it| serde_json::to_vec(&it).ok()).map_or(0, |text| text.len() as u64)
+}
+
 /// `type`, as it is shown.
 fn kind_number(kind: PostKind) -> u8 {
     kind.into()

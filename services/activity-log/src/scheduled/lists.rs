@@ -17,6 +17,8 @@ use crate::database::ask;
 const AT_ONCE_MAX: u32 = 2;
 /// How long a list may wait for its turn.
 const TURN_WITHIN: Duration = Duration::from_secs(1);
+/// How long one that has been answered in part may wait for the next.
+const NEXT_TURN_WITHIN: Duration = Duration::from_secs(20);
 /// When to come again if that was not enough.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
@@ -38,7 +40,27 @@ impl Lists {
         &self,
         query: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let turn = tokio::time::timeout(TURN_WITHIN, self.0.clone().acquire_owned()).await;
+        self.ask_within(TURN_WITHIN, query).await
+    }
+
+    /// The same for what follows on an answer that has begun: it has no status any more to say that it is busy, so it is
+    /// more patient.
+    ///
+    /// # Errors
+    /// 503 when that takes more than 20 seconds; else as [`ask`].
+    pub(crate) async fn go_on<T: Send + 'static>(
+        &self,
+        query: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.ask_within(NEXT_TURN_WITHIN, query).await
+    }
+
+    async fn ask_within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        query: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let turn = tokio::time::timeout(patience, self.0.clone().acquire_owned()).await;
         let turn = turn.map_err(|_| busy())?.map_err(ApiError::internal)?;
         // Detached: SQLite goes on with what nobody waits for any more, and its connection is taken as long as that.
         let asking = tokio::spawn(async move {

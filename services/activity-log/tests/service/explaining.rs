@@ -1,5 +1,7 @@
 //! One call says why an event was, or was not, delivered to a subscription.
 
+mod bridged;
+
 use std::time::Duration;
 
 use reqwest::StatusCode;

@@ -154,8 +154,12 @@ impl Stage {
     }
 
     pub(crate) async fn outcomes_of(&self, subscription: SubscriptionId, outcomes: Vec<Outcome>) {
+        self.outcomes_on(Surface::Slipstream, subscription, outcomes).await;
+    }
+
+    /// The same of a subscription of another surface.
+    pub(crate) async fn outcomes_on(&self, surface: Surface, subscription: SubscriptionId, outcomes: Vec<Outcome>) {
         let last = outcomes.last().unwrap().clone();
-        let surface = Surface::Slipstream;
         let payload = serde_json::to_vec(&Outcomes { subscription, surface, outcomes }).unwrap().into();
         self.outcomes.publish(Outgoing::new(subject::outcomes(surface, subscription), payload)).await.unwrap();
         self.get_until(&format!("/deliveries/{}", last.delivery), |it| it["state"] == last.state.as_str()).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde_json::Value;
-use slipstream_activity_log::{Config, HealthConfig, RetentionConfig};
+use slipstream_activity_log::{Config, DeliveryConfig, HealthConfig, RetentionConfig};
 use slipstream_bus::{Bus, BusConfig, Outgoing, Publisher, StreamName, subject};
 use slipstream_core::config::{Record, Surface};
 use slipstream_core::contract::{Attempt, Matched, Outcome, Outcomes, Routed, RoutedEvent, Skipped};
@@ -160,6 +160,7 @@ impl World {
             auth: AuthConfig::default(),
             retention: RetentionConfig::default(),
             health: HealthConfig::default(),
+            delivery: DeliveryConfig::default(),
             telemetry: TelemetryConfig::default(),
         };
         change(&mut config);

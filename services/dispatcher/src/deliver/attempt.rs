@@ -281,9 +281,10 @@ impl Worker {
             self.endpoints.slow(subscription.id, asked, started_at, ended_at);
         }
         let ended = ended(&next, &answer);
-        let change = match message.says_of_endpoint {
-            true => self.endpoints.ended(subscription, ended, started_at, ended_at),
-            false => None,
+        let change = if message.says_of_endpoint {
+            self.endpoints.ended(subscription, ended, started_at, ended_at)
+        } else {
+            None
         };
         let result = answer.result.map_or_else(slipstream_core::answer::ErrorCode::as_str, status_class);
         counter!(names::ATTEMPTS, "result" => result).increment(1);

@@ -33,7 +33,7 @@ pub(crate) struct Work {
 
 impl Work {
     /// Reads a message; one that is not a delivery of ours is logged and let go.
-    pub(crate) async fn read(message: Message) -> Option<Self> {
+    pub(crate) async fn read(message: Message, taken_at: Instant) -> Option<Self> {
         let parsed = subject::parse_delivery(&message.subject).zip(message.meta.clone());
         let Some(((lane, subscription, key), meta)) = parsed else {
             tracing::error!(subject = %message.subject.escape_debug(), "not a delivery of ours: skipped");
@@ -55,7 +55,7 @@ impl Work {
             body,
             ack: message.into_ack(),
             is_redelivered,
-            taken_at: Instant::now(),
+            taken_at,
         })
     }
 

@@ -117,6 +117,7 @@ impl Holder {
             }
         }
         self.held.remove(done).await?;
+        self.held.remove_marks(due.ended.clone(), at).await?;
         if let Some(error) = failed {
             return Err(error);
         }

@@ -103,7 +103,9 @@ async fn each_attempt_is_an_activity_of_its_own_under_one_webhook_id() {
     assert!(received.iter().all(|it| it.header("webhook-id") == delivery.webhook_id()));
     let times: Vec<_> = received.iter().map(|it| it.json()["createdAt"].as_i64().unwrap()).collect();
     assert!(times[0] < times[1] && times[1] < times[2], "{times:?}");
-    received.iter().for_each(|it| assert_hashed(it, made::SECRET));
+    for it in &received {
+        assert_hashed(it, made::SECRET);
+    }
     let outcomes = world.only_delivery().await;
     let last = outcomes.last().unwrap();
     assert_eq!((last.state, last.attempt.as_ref().unwrap().number), (DeliveryState::Succeeded, 3));

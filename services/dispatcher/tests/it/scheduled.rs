@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use slipstream_bus::{HeldChange, HeldEvents, Replaced};
+use slipstream_bus::held::END_KEPT;
+use slipstream_bus::{HeldChange, HeldEvents, Holding, Replaced};
 use slipstream_core::ids::EventKey;
 use slipstream_core::reschedule::{Times, reschedule};
 use slipstream_core::timestamp::Timestamp;
@@ -91,6 +92,29 @@ async fn a_cancelled_event_reaches_nobody_and_its_record_says_so() {
     world.publish(&another).await;
     let received = world.receiver.wait_for(1, LIMIT).await;
     assert_ne!(received[0].json()["id"], seen_id(&event), "the one that was due earlier has not come");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_mark_of_an_end_is_taken_away_in_time_and_nobody_receives_it() {
+    let world = World::new(DeliveryConfig::default()).await;
+    let waiting = world.bus.held_events();
+    let event = due_event(in_ms(3_600_000));
+    world.publish(&event).await;
+    let seen = held(&waiting, &event).await;
+    let ended = seen.changed(HeldChange::Cancel, clock::now());
+    // As if it had been cancelled almost as long ago as its mark is kept.
+    let at = Timestamp::from_millis(clock::now().as_millis() - END_KEPT.as_millis() as i64 + 1500);
+    waiting.end(&ended, || at).await.unwrap();
+    assert!(waiting.get(&seen.site, &seen.key).await.unwrap().is_none());
+    assert_eq!(waiting.hold_one(&seen, clock::now).await.unwrap(), Holding::Changed);
+    // An hour ahead, so that nothing but the end of the mark lets it be held again.
+    eventually(LIMIT, async || match waiting.hold_one(&seen, clock::now).await.unwrap() {
+        Holding::Held => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    assert_eq!(world.receiver.count(), 0);
     world.stop().await;
 }
 

@@ -65,7 +65,7 @@ impl World {
         change(&mut subscription);
         put(&bucket, &subscription).await;
         let ctx = Context::new();
-        let _probes = slipstream_dispatcher::start(config.clone(), &ctx).await.unwrap();
+        let _probes = Box::pin(slipstream_dispatcher::start(config.clone(), &ctx)).await.unwrap();
         let recorded = bus.consume(ConsumerName::ActivityLog).await.unwrap();
         let events = bus.publisher(StreamName::Events);
         Self {
@@ -202,7 +202,7 @@ impl World {
     /// A second dispatcher on the same bus.
     pub(crate) async fn another_dispatcher(&self) -> Context {
         let ctx = Context::new();
-        let _probes = slipstream_dispatcher::start(self.config.clone(), &ctx).await.unwrap();
+        let _probes = Box::pin(slipstream_dispatcher::start(self.config.clone(), &ctx)).await.unwrap();
         ctx
     }
 

@@ -240,7 +240,8 @@ pub(super) async fn get(State(state): State<AppState>, Path(id): Path<String>) -
     tag = "Webhook categories",
     operation_id = "patchWebhookCategory",
     summary = "Change a webhook category",
-    description = "A JSON Patch (RFC 6902) of `/name`, `/code` and `/description`; all or nothing.",
+    description = "A JSON Patch (RFC 6902) of `/name`, `/code` and `/description`; all or nothing. One that changes nothing \
+                   leaves `updatedAt` as it is, too.",
     params(("webhookCategoryId" = inline(EcgCategoryId), Path, description = "The category")),
     request_body = patching::Body,
     responses(

@@ -34,6 +34,7 @@ pub(super) use self::view::{Subscription, views};
 use super::OrganizationPath;
 use crate::keys;
 use crate::operator::NO_STORE;
+use crate::reconcile::tombstones_kept_since;
 use crate::registry::{Registry, RegistryError};
 use crate::state::{AppState, Json};
 
@@ -126,7 +127,8 @@ fn subscription(
 }
 
 impl Registry {
-    /// Checks that an organization has room for one more subscription. Whoever makes one at the same time waits until this
+    /// Checks that an organization has room for one more subscription, where those that it deleted lately take room as well:
+    /// they stay in SQL and in every service's memory until nothing can name them. Whoever makes one at the same time waits until this
     /// transaction ends.
     ///
     /// # Errors
@@ -140,7 +142,8 @@ impl Registry {
         // It has no row of its own, but its key has one, which is there by now.
         data_keys::lock(transaction, tenant).await?;
         let limit = self.limits().subscriptions_per_organization;
-        if subscriptions::count_of(transaction, organization).await? >= u64::from(limit) {
+        let there = subscriptions::count_of(transaction, organization, tombstones_kept_since()).await?;
+        if there >= u64::from(limit) {
             return Err(RegistryError::OrganizationFull(limit));
         }
         Ok(())

@@ -164,6 +164,8 @@ pub(super) async fn find(state: &AppState, id: &str) -> Result<Subscription, Api
     tag = "Endpoints",
     operation_id = "listEndpoints",
     summary = "List endpoints, by age",
+    description = "Those of the Slipstream surface. An ECG subscription has no feature, account, consent or limits, and is \
+                   switched by its owner; what becomes of its endpoint is told by slipstream.endpoint.* events.",
     params(
         Paging,
         (

@@ -5,6 +5,7 @@ mod events;
 mod health;
 mod samples;
 mod secrets;
+mod shapes;
 mod subscriptions;
 mod switching;
 
@@ -41,12 +42,13 @@ impl World {
         Self::with(service, Settings::default()).await
     }
 
-    /// The same under other settings; whose tokens are taken is not among them.
+    /// The same under other settings; whose tokens are taken is not among them, but their quota is.
     pub(crate) async fn with(service: Harness, settings: Settings) -> Self {
         let issuer = Issuer::start().await;
         let mut of_issuer = issuer.settings();
         of_issuer.as_object_mut().unwrap().retain(|name, _| ["name", "issuer", "audiences"].contains(&name.as_str()));
         let auth: AuthConfig = serde_json::from_value(json!({ "ecg": [of_issuer] })).unwrap();
+        let auth = AuthConfig { quota: settings.auth.quota, ..auth };
         let service = service.with(Settings { auth, ..settings }).await;
         let world = Self { service, issuer };
         world.eventually_lets_in(CATEGORIES).await;

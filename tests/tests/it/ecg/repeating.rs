@@ -45,10 +45,10 @@ async fn a_post_with_an_idempotency_key_is_made_once(shape: Shape) {
     assert_eq!((again.status, again.header("idempotent-replayed"), &again.body), (201, "true", &first.body));
 
     // The query counts, too.
-    let path = format!("{}/webhooks-payloads", subscription.hashes);
+    let payloads = format!("{}/webhooks-payloads", subscription.hashes);
     let signed = async |query: &str| {
         let body = serde_json::json!({ "eventType": event.code, "version": "v1", "data": {} });
-        let request = world.manager.request(Method::POST, &format!("{path}{query}"));
+        let request = world.manager.request(Method::POST, &format!("{payloads}{query}"));
         world.manager.send(request.header("idempotency-key", "\"mode\"").json(&body)).await
     };
     let first = signed("?mode=new").await;

@@ -43,18 +43,21 @@ impl Dispatcher {
     async fn decide(&self, held: &Held, is_again: bool) -> Result<bool, PublishError> {
         // Handed out once more, it may be older than what has been made of the event since.
         if is_again && schedules::has_later_generation(&self.node, held).await {
+            // Whoever tried to hold it before may have stored it after the later one had come due and gone.
+            schedules::forget(&self.node, held).await;
             return Ok(false);
         }
         if held.meta.cancelled_at.is_some() {
-            if !self.node.world.is(Mutation::IgnoreCancelledGeneration) {
-                self.forget(held).await;
+            if !self.node.world.is(Mutation::IgnoreCancelledGeneration) && !self.node.world.is(Mutation::TrustOldIds) {
+                schedules::end(&self.node, held).await?;
             }
             self.record_held(held).await?;
             return Ok(false);
         }
         if held.meta.intended_at.is_none_or(|at| at <= self.node.now()) {
-            // Changed to a time that has passed: what it waited as is not needed any more.
-            self.make_due(held, true).await?;
+            // Changed to a time that has passed: what it waited as is not needed any more. Nobody has held what has just
+            // been accepted.
+            self.make_due(held, is_again || held.meta.generation > 0).await?;
             return Ok(false);
         }
         Ok(true)
@@ -82,9 +85,15 @@ impl Dispatcher {
         self.node.step().await;
         let lists = self.node.world.broker.borrow().due_lists(lane, at);
         let last = lists.iter().map(|(sequence, _)| *sequence).max();
-        for (_, held) in lists {
-            for sequence in held.iter() {
-                self.release_one(*sequence).await?;
+        for (_, list) in lists {
+            match list {
+                Payload::DueList(held) => {
+                    for sequence in held.iter() {
+                        self.release_one(*sequence).await?;
+                    }
+                }
+                Payload::EndList(key) => schedules::remove_mark(&self.node, key, at).await,
+                _ => {}
             }
         }
         let Some(last) = last else { return Ok(false) };
@@ -112,7 +121,7 @@ impl Dispatcher {
     }
 
     /// Publishes a held event to where it goes when it is due, unless its generation has ended otherwise.
-    async fn make_due(&self, held: &Held, was_moved: bool) -> Result<(), PublishError> {
+    async fn make_due(&self, held: &Held, may_wait: bool) -> Result<(), PublishError> {
         let due = held.message(held.due_subject.clone()).id(due_id(&held.key, held.meta.generation));
         let due =
             if self.node.world.is(Mutation::IgnoreCancelledGeneration) { Outgoing { id: None, ..due } } else { due };
@@ -123,8 +132,8 @@ impl Dispatcher {
         {
             return Ok(());
         }
-        if was_moved {
-            self.forget(held).await;
+        if may_wait && !self.node.world.is(Mutation::TrustOldIds) {
+            schedules::end(&self.node, held).await?;
         }
         Ok(())
     }
@@ -143,11 +152,6 @@ impl Dispatcher {
             None => Box::pin(self.make_due(&next, false)).await?,
         }
         Ok(true)
-    }
-
-    /// Takes away what an event waits as.
-    async fn forget(&self, held: &Held) {
-        schedules::forget(&self.node, held).await;
     }
 }
 

@@ -2,13 +2,12 @@
 //!
 //! A payload is hashed by its text (SPEC 6.7), and `serde_json::Value` sorts members and makes floats of numbers; the
 //! features of that crate which would not are features of the whole program. So this has the six operations of RFC 6902
-//! for a tree of its own. Whatever is JSON can be patched, also `1e999`.
+//! for a tree of its own. Whatever is JSON can be patched, whatever its numbers.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 
-use serde::Deserialize as _;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -270,7 +269,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_and_written_again() {
-        for text in [r#"{"z":1.50,"a":[1e999,-0,0.10E+2,"\u00e9\/"],"é":{},"b":[],"z2":null}"#, "[]", "{}", "\"x\"", "1.0"] {
+        for text in
+            [r#"{"z":1.50,"a":[1e999,-0,0.10E+2,"\u00e9\/"],"é":{},"b":[],"z2":null}"#, "[]", "{}", "\"x\"", "1.0"]
+        {
             assert_eq!(Node::read(&format!(" {text}\n")).unwrap().to_string(), text);
         }
         assert_eq!(Node::read(r#"{ "a" : [ 1 , { "\u0062" : 2 } ] }"#).unwrap().to_string(), r#"{"a":[1,{"b":2}]}"#);

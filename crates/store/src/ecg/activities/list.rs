@@ -58,6 +58,32 @@ pub async fn page(
     limit: u64,
     after: Option<Cursor>,
 ) -> Result<(Vec<Activity>, Option<Cursor>), StoreError> {
+    let (page, next) = weigh(connection, filter, order, offset, limit, after).await?;
+    let ids: Vec<_> = page.iter().map(|it| it.id).collect();
+    Ok((read(connection, &ids).await?, next))
+}
+
+/// An activity of a page, and how long its texts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Weighed {
+    /// The activity.
+    pub id: ActivityId,
+    /// Bytes of its payload, of what led to it, and of what it was answered.
+    pub bytes: u64,
+}
+
+/// The activities of a [`page`], not read yet: a page may be more than its reader wants to hold at once.
+///
+/// # Errors
+/// As any question to the database.
+pub async fn weigh(
+    connection: &impl ConnectionTrait,
+    filter: &Filter,
+    order: Order,
+    offset: u64,
+    limit: u64,
+    after: Option<Cursor>,
+) -> Result<(Vec<Weighed>, Option<Cursor>), StoreError> {
     let begin = match after {
         Some(cursor) => Begin { start: Start::After(cursor), skip: 0 },
         None if offset <= NEAR => Begin { start: Start::End, skip: offset },
@@ -71,7 +97,31 @@ pub async fn page(
     let is_more = found.len() > limit;
     found.truncate(limit);
     let next = found.last().filter(|_| is_more).map(Place::cursor);
-    Ok((read(connection, &found).await?, next))
+    let ids: Vec<_> = found.iter().map(|place| place.id).collect();
+    let bytes = bytes(connection, &ids).await?;
+    let weighed = ids.iter().filter_map(|id| Some(Weighed { id: ActivityId(*id), bytes: *bytes.get(id)? })).collect();
+    Ok((weighed, next))
+}
+
+/// How long the texts of activities are.
+async fn bytes(connection: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashMap<Uuid, u64>, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        id: Uuid,
+        bytes: i64,
+    }
+    let mut bytes = HashMap::with_capacity(ids.len());
+    for (places, values) in of_ids(ids) {
+        let sql = format!(
+            "SELECT a.id AS id, CAST(octet_length(c.payload) + octet_length(c.raw_message) \
+             + COALESCE(octet_length(a.raw_response), 0) AS BIGINT) AS bytes \
+             FROM ecg_activities a JOIN ecg_contents c ON c.id = a.content WHERE a.id IN ({places})"
+        );
+        let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        let found = Found::find_by_statement(statement).all(connection).await?;
+        bytes.extend(found.into_iter().map(|it| (it.id, it.bytes.unsigned_abs())));
+    }
+    Ok(bytes)
 }
 
 /// Where a page begins.
@@ -193,9 +243,12 @@ async fn places(
     Ok(Place::find_by_statement(statement).all(connection).await?)
 }
 
-/// The activities at these places, in their order.
-async fn read(connection: &impl ConnectionTrait, places: &[Place]) -> Result<Vec<Activity>, StoreError> {
-    let ids: Vec<_> = places.iter().map(|place| place.id).collect();
+/// These activities, in their order; those that are gone are left out.
+///
+/// # Errors
+/// As any question to the database.
+pub async fn read(connection: &impl ConnectionTrait, ids: &[ActivityId]) -> Result<Vec<Activity>, StoreError> {
+    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
     let mut found: HashMap<Uuid, ActivityRow> = HashMap::with_capacity(ids.len());
     for (places, values) in of_ids(&ids) {
         let read = rows(connection, &format!(" WHERE id IN ({places})"), values).await?;

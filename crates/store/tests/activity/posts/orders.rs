@@ -15,6 +15,7 @@ on_both_backends!(
     a_delivery_that_ends_without_an_attempt_fails_its_activity,
     putting_off_moves_the_next_retry,
     an_attempt_that_was_made_again_is_one_activity,
+    an_answer_without_a_body_is_an_empty_text,
     nothing_is_shown_that_nobody_has_heard_of,
 );
 
@@ -169,6 +170,18 @@ async fn an_attempt_that_was_made_again_is_one_activity(store: Store) {
     let activity = found(&store, delivery, 1).await;
     assert_eq!((activity.success, activity.status, activity.posted_at), (Some(true), Some(204), Some(at(500))));
     assert_eq!(check_counts(&store, 1).await, 1);
+}
+
+async fn an_answer_without_a_body_is_an_empty_text(store: Store) {
+    for (id, status, expected) in [(1, Some(404), Some("\"\"")), (2, Some(204), Some("\"\"")), (3, None, None)] {
+        let delivery = delivery_of(id, 1, 0);
+        write(&store, posted(id, 1, 0)).await;
+        let mut batch = attempted(record_of(delivery, id, 1, RetryWait, 100), 1, 0, 90);
+        (batch.post_attempts[0].status, batch.post_attempts[0].response) = (status, None);
+        write(&store, batch).await;
+        let raw_response = found(&store, delivery, 1).await.raw_response;
+        assert_eq!(raw_response.as_deref().map(serde_json::value::RawValue::get), expected, "{status:?}");
+    }
 }
 
 async fn nothing_is_shown_that_nobody_has_heard_of(store: Store) {

@@ -5,7 +5,8 @@ use slipstream_core::ids::{ActivityId, DeliveryId};
 use slipstream_store::Store;
 use slipstream_store::activity::{Batch, Filter, Removal, delivery, list, replay};
 use slipstream_store::ecg::activities::{
-    Inserted, OutcomeOfPost, clear_next_retry, get, lock, others_waiting, sent, set_outcome, tree, unsent,
+    Inserted, OutcomeOfPost, TREE_ACTIVITIES_MAX, clear_next_retry, get, insert, lock, others_waiting, sent,
+    set_outcome, tree, unsent,
 };
 
 use super::{attempted, check_counts, child, found, make, person, posted, raw, record_of, root};
@@ -19,6 +20,7 @@ on_both_backends!(
     a_retry_that_was_taken_away_stays_away,
     a_removed_subscription_fails_what_was_not_posted,
     a_tree_comes_by_level_and_then_by_age,
+    a_tree_that_is_too_large_is_known_as_such,
     posts_are_no_part_of_bulk_replays,
 );
 
@@ -175,6 +177,20 @@ async fn a_tree_comes_by_level_and_then_by_age(store: Store) {
     let ids: Vec<_> = all.iter().map(|activity| activity.id).collect();
     assert_eq!(ids, [first.id, early.id, late.id, below.id]);
     assert!(all.iter().all(|activity| activity.payload.get() == first.payload.get()));
+}
+
+async fn a_tree_that_is_too_large_is_known_as_such(store: Store) {
+    let (_, first) = make(&store, &root(1, 1, 0, true)).await;
+    let transaction = store.begin().await.unwrap();
+    for number in 1..TREE_ACTIVITIES_MAX as u128 {
+        insert(&transaction, &child(&first, number, 10)).await.unwrap();
+    }
+    transaction.commit().await.unwrap();
+    assert_eq!(tree(store.connection(), first.id).await.unwrap().len(), TREE_ACTIVITIES_MAX);
+    for number in 0..3 {
+        make(&store, &child(&first, 1_000_000 + number, 20)).await;
+        assert_eq!(tree(store.connection(), first.id).await.unwrap().len(), TREE_ACTIVITIES_MAX + 1);
+    }
 }
 
 async fn posts_are_no_part_of_bulk_replays(store: Store) {

@@ -1,6 +1,7 @@
 //! The checks themselves. Pure: what is known goes in, words come out.
 
 mod asked;
+mod posting;
 
 use serde::Serialize;
 use slipstream_core::config::Subscription;
@@ -15,6 +16,7 @@ use self::CheckOutcome::{Failed, NotReached, Waiting};
 use self::asked::{
     accepted, attempts, breaker_and_rate, consent, event_type, expiry, filter, schedule, site, subscription, visibility,
 };
+pub(super) use self::posting::Posting;
 
 /// How it stands with the event and the subscription.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
@@ -64,6 +66,8 @@ pub(super) struct Facts<'a> {
     pub(super) to: SubscriptionId,
     /// The subscription, as it is now.
     pub(super) subscription: Option<&'a Subscription>,
+    /// What else is to be known of one of the ECG surface, which may be deleted.
+    pub(super) posting: Option<Posting<'a>>,
     /// The event's own delivery, with its attempts.
     pub(super) own: Option<(&'a DeliveryRecord, &'a [AttemptRecord])>,
     /// Those that replays made.

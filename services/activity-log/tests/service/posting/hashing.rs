@@ -41,8 +41,6 @@ async fn the_published_vectors_are_validated(office: Office) {
     assert_eq!(check(&note.replace("1.50", "1.5"), note_hash, at).await, json!(false));
     assert_eq!(check(r#""{vitals:100}""#, text_hash, 12345).await, json!(true));
     assert_eq!(check(vitals, vitals_hash, at + 1).await, json!(false));
-    assert_eq!(check(vitals, &vitals_hash[..63], at).await, json!(false));
-    assert_eq!(check(vitals, "", at).await, json!(false));
     // No secret was good then.
     assert_eq!(check(vitals, vitals_hash, -1).await, json!(false));
     office.close().await;

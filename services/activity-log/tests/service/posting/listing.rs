@@ -10,7 +10,11 @@ use uuid::Uuid;
 
 use super::office::{ORGANIZATION, Office, activity_in, event, in_offices, in_offices_on_both_backends, sub};
 
-in_offices_on_both_backends!(pages_by_link_are_complete_while_new_ones_arrive, pages_are_counted);
+in_offices_on_both_backends!(
+    pages_by_link_are_complete_while_new_ones_arrive,
+    pages_are_counted,
+    a_page_that_is_too_much_to_be_held_at_once_is_sent_in_parts,
+);
 in_offices!(a_list_shows_what_is_asked_for);
 
 /// Writes down what somebody has posted at a time: `seconds` into an hour long ago.
@@ -117,5 +121,36 @@ async fn a_list_shows_what_is_asked_for(office: Office) {
     assert_eq!(repeated["items"], both["items"]);
     let one = list("include=event").await;
     assert!(one["items"][0].get("event").is_some() && one["items"][0].get("subscription").is_none(), "{one}");
+    office.close().await;
+}
+
+async fn a_page_that_is_too_much_to_be_held_at_once_is_sent_in_parts(office: Office) {
+    let texts = [10, 240_000, 240_000, 240_000, 10, 240_000];
+    for (number, length) in texts.into_iter().enumerate() {
+        let mut body = activity_in();
+        body["postedAt"] = json!(format!("2022-08-18T10:00:0{number}Z"));
+        body["payload"] = json!({ "text": "x".repeat(length) });
+        body["rawMessage"] = json!({ "text": "y".repeat(length) });
+        Office::made(office.post(&sub("/activity"), &body).await);
+    }
+    // One by one, each as a whole.
+    let mut expected = Vec::new();
+    for skip in 0..texts.len() {
+        let path = sub(&format!("/activity?take=1&skip={skip}&order_by=ASC&include=event"));
+        let shown = Office::shown(office.get(&path).await);
+        assert_eq!(shown["items"][0]["payload"]["text"].as_str().unwrap().len(), texts[skip]);
+        expected.push(shown["items"][0].clone());
+    }
+    let token = office.token_of("webhookManager", ORGANIZATION);
+    let all = office.to(Method::GET, &sub("/activity?take=100&order_by=ASC&include=event")).bearer_auth(token);
+    let all = all.send().await.unwrap();
+    assert_eq!((all.headers()["content-type"].as_bytes(), all.content_length()), (&b"application/json"[..], None));
+    let all = Office::shown(super::office::read(all).await);
+    assert_eq!(all["items"], json!(expected));
+    assert_eq!((&all["totalRecords"], &all["recordsPerPage"], &all["totalPages"]), (&json!(6), &json!(100), &json!(1)));
+    let (half, next) = page(&office, &sub("/activity?take=4&order_by=ASC&include=event")).await;
+    assert_eq!(half["items"], json!(expected[..4]));
+    let (rest, _) = page(&office, &next.unwrap()).await;
+    assert_eq!(rest["items"], json!(expected[4..]));
     office.close().await;
 }

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use slipstream_bus::subject;
+use slipstream_bus::{ConsumerName, subject};
+use slipstream_core::config::{EcgEvent, Record};
 use slipstream_core::contract::{EcgPost, PostKind};
 use slipstream_core::ecg::{canonical, hash, hashed_text};
-use slipstream_core::ids::{ActivityId, DeliveryId};
+use slipstream_core::ids::{ActivityId, DeliveryId, EcgEventId};
 use slipstream_core::lane::Lane;
 use slipstream_core::timestamp::Timestamp;
 use slipstream_service::clock;
@@ -22,7 +23,12 @@ in_offices_on_both_backends!(
     a_chain_that_fails_twice_and_succeeds_is_a_tree_of_three_levels,
     a_post_that_was_not_published_is_published_later,
 );
-in_offices!(what_was_configured_a_moment_ago_is_known, an_activation_is_a_post_of_type_0);
+in_offices!(
+    what_was_configured_a_moment_ago_is_known,
+    an_activation_is_a_post_of_type_0,
+    a_post_of_an_event_that_is_not_known_yet_waits_and_holds_up_no_other,
+    a_post_without_attempts_left_is_told_of_in_the_name_of_its_organization,
+);
 
 async fn a_post_is_written_down_and_published(mut office: Office) {
     let before = clock::now();
@@ -118,10 +124,10 @@ async fn a_chain_that_fails_twice_and_succeeds_is_a_tree_of_three_levels(mut off
     office.close().await;
 }
 
-/// Whoever made it died before it was on the bus.
-async fn a_post_that_was_not_published_is_published_later(mut office: Office) {
+/// A post that somebody made a minute ago, and then died; says when.
+async fn made_and_not_published(office: &Office, id: &str, event: EcgEventId) -> Timestamp {
     let created_at = Timestamp::from_millis(clock::now().as_millis() - 60_000);
-    let key = slipstream_core::ids::EventKey::new(&tenant(), "/ecg/posts", "1");
+    let key = slipstream_core::ids::EventKey::new(&tenant(), "/ecg/posts", id);
     let id = DeliveryId::derive(created_at, SUBSCRIPTION, &key);
     let payload: Box<serde_json::value::RawValue> = serde_json::from_str(r#"{"n":1.50}"#).unwrap();
     let hash = hash(SECRET, created_at, &hashed_text(&payload).unwrap());
@@ -130,7 +136,7 @@ async fn a_post_that_was_not_published_is_published_later(mut office: Office) {
         repeats: None,
         organization: ORGANIZATION,
         subscription: SUBSCRIPTION,
-        event: Some(event().id),
+        event: Some(event),
         kind: PostKind::Event,
         post: Post::Platform { replay: None },
         key,
@@ -142,6 +148,41 @@ async fn a_post_that_was_not_published_is_published_later(mut office: Office) {
     let tx = office.store.begin().await.unwrap();
     activities::insert(&tx, &new).await.unwrap();
     tx.commit().await.unwrap();
+    created_at
+}
+
+async fn a_post_of_an_event_that_is_not_known_yet_waits_and_holds_up_no_other(mut office: Office) {
+    let unknown = EcgEvent { id: EcgEventId(uuid::Uuid::from_u128(0xe7f)), code: "vitals.new".to_owned(), ..event() };
+    made_and_not_published(&office, "1", unknown.id).await;
+    made_and_not_published(&office, "2", event().id).await;
+    let post: EcgPost = serde_json::from_slice(&office.due().await.payload).unwrap();
+    assert_eq!(post.code, CODE);
+    // Longer than it takes until somebody looks again.
+    office.nothing_is_due_for(Duration::from_secs(3)).await;
+    office.put(&Record::EcgEvent(unknown.clone())).await;
+    let post: EcgPost = serde_json::from_slice(&office.due().await.payload).unwrap();
+    assert_eq!((post.code, post.event, post.kind), (unknown.code, Some(unknown.id), PostKind::Event));
+    office.nothing_is_due().await;
+    office.close().await;
+}
+
+async fn a_post_without_attempts_left_is_told_of_in_the_name_of_its_organization(mut office: Office) {
+    let mut events = office.bus.consume(ConsumerName::Route(Lane::Normal)).await.unwrap();
+    let made = Office::made(office.post(&sub("/activity"), &activity_in()).await);
+    let message = office.due().await;
+    office.attempted(&message, 3, 500, None).await;
+    office.attempted(&message, 3, 500, None).await;
+    let told = tokio::time::timeout(crate::world::SOON, events.next()).await.expect("nothing was told");
+    assert_eq!(told.subject.as_str(), format!("events.internal.normal.{}.slipstream.delivery.exhausted", tenant()));
+    let event: Value = serde_json::from_slice(&told.payload).unwrap();
+    assert_eq!((&event["subject"], &event["siteslug"]), (&made["id"], &json!(tenant())));
+    assert_eq!((&event["data"]["surface"], &event["data"]["subscription"]), (&json!("ecg"), &json!(SUBSCRIPTION)));
+    office.close().await;
+}
+
+/// Whoever made it died before it was on the bus.
+async fn a_post_that_was_not_published_is_published_later(mut office: Office) {
+    let created_at = made_and_not_published(&office, "1", event().id).await;
     let message = office.due().await;
     let post: EcgPost = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!((post.code.as_str(), post.created_at, post.payload.get()), (CODE, created_at, r#"{"n":1.50}"#));

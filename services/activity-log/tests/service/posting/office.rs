@@ -68,6 +68,8 @@ pub(crate) const ORGANIZATION: Uuid = Uuid::from_u128(0xa1);
 pub(crate) const OTHER_ORGANIZATION: Uuid = Uuid::from_u128(0xa2);
 pub(crate) const CALLER: &str = "321644ae-5b0f-4d0e-9c8c-0a8f8f3d7c11";
 pub(crate) const SUBSCRIPTION: SubscriptionId = SubscriptionId(Uuid::from_u128(0x51));
+/// When posts are made again: not as by default.
+pub(crate) const SCHEDULE_MS: [u64; 3] = [0, 7000, 90_000];
 /// How long nothing must happen to be believed.
 const QUIET: Duration = Duration::from_millis(700);
 pub(crate) fn secret(text: &str, from: Timestamp, to: Option<Timestamp>) -> EcgSecret {
@@ -124,6 +126,7 @@ impl Office {
             "database": { "url": database, "max_connections": 4 },
             "secrets": { "master_key_file": master_key_file() },
             "operator": { "token": TOKEN },
+            "delivery": { "retry_schedule_ms": SCHEDULE_MS },
             "auth": { "ecg": [{ "name": "ecg", "issuer": issuer.url(), "audiences": [AUDIENCE] }] },
         });
         let config: Config = serde_json::from_value(config).unwrap();
@@ -272,7 +275,12 @@ impl Office {
 
     /// That nothing else comes due for a while.
     pub(crate) async fn nothing_is_due(&mut self) {
-        if let Ok(message) = timeout(QUIET, self.due.next()).await {
+        self.nothing_is_due_for(QUIET).await;
+    }
+
+    /// The same, for so long.
+    pub(crate) async fn nothing_is_due_for(&mut self, quiet: Duration) {
+        if let Ok(message) = timeout(quiet, self.due.next()).await {
             panic!("something came due: {} {:?}", message.subject, message.meta);
         }
     }

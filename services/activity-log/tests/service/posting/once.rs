@@ -8,7 +8,7 @@ use super::office::{CODE, Office, activity_in, event, hsh, in_offices, read, sub
 in_offices!(a_repeat_makes_no_second_activity, what_was_made_before_a_crash_is_not_made_again);
 
 /// What was kept of answers is lost, as when the process died before it could keep one.
-async fn forget_answers(office: &Office) {
+pub(super) async fn forget_answers(office: &Office) {
     let sql = "UPDATE idempotency_keys SET status = NULL, headers = NULL, body = NULL, lease_until_ms = 1";
     office.store.connection().execute_unprepared(sql).await.unwrap();
 }
@@ -21,7 +21,7 @@ async fn a_repeat_makes_no_second_activity(mut office: Office) {
     assert_eq!(Office::made(read(first).await), Office::made(read(again).await));
     let other = json!({ "type": 1, "payload": {}, "rawMessage": {}, "eventId": event().id });
     let reused = read(office.post_with_key(&path, &other, "one").await).await;
-    Office::refused(&reused, 422, "another body");
+    Office::refused(&reused, 422, "another query or body");
     office.due().await;
     office.nothing_is_due().await;
     // A payload of the largest kind may have a key, too.

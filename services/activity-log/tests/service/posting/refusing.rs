@@ -21,7 +21,7 @@ in_offices!(
 /// Every route of an organization with a body that it takes; `{a}` stands for an activity.
 fn routes() -> Vec<(Method, String, Value)> {
     let payload = json!({ "eventType": CODE, "version": "v1", "data": {} });
-    let hash = json!({ "payload": {}, "hash": "ab", "createdAt": 1 });
+    let hash = json!({ "payload": {}, "hash": "ab".repeat(32), "createdAt": 1 });
     let outcome = json!({
         "originalActivityId": Uuid::nil(), "success": true, "httpStatusCode": 200, "error": "", "rawResponse": "",
     });

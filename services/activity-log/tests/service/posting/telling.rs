@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use slipstream_core::timestamp::Timestamp;
 
 use super::office::{
-    CODE, ORGANIZATION, Office, SUBSCRIPTION, activity_in, event, hsh, in_offices, in_offices_on_both_backends, sub,
+    CODE, ORGANIZATION, Office, SCHEDULE_MS, SUBSCRIPTION, activity_in, event, hsh, in_offices,
+    in_offices_on_both_backends, sub,
 };
 
 in_offices_on_both_backends!(
@@ -58,13 +59,14 @@ async fn a_payload_is_made_posted_by_somebody_else_and_its_outcome_told(mut offi
     assert_eq!((&failed["success"], &failed["httpStatusCode"]), (&json!(false), &json!(503)));
     assert_eq!((&failed["error"], &failed["rawResponse"]), (&json!("busy"), &json!("busy")));
     let at = |member: &str| failed[member].as_str().unwrap().parse::<Timestamp>().unwrap();
-    assert_eq!(at("nextRetryAt").since(at("postedAt")).as_secs(), 5);
+    assert_eq!(at("nextRetryAt").since(at("postedAt")).as_millis(), u128::from(SCHEDULE_MS[1]));
 
     let again = sign(&office, &format!("mode=retry&originalActivityId={}", signed["id"].as_str().unwrap())).await;
     assert_ne!(again["id"], signed["id"]);
     let done = Office::made(office.post(&outcomes(&again), &outcome(&signed, true)).await);
     assert_eq!((&done["level"], &done["retryingFromPostId"]), (&json!(2), &signed["id"]));
     assert_eq!((&done["success"], &done["rawResponse"]), (&json!(true), &json!({ "answer": [1.5, "x"] })));
+    assert_eq!(done["error"], Value::Null, "none, as of a post of ours");
     let history = office.history(&signed["id"], "nested").await;
     assert_eq!((&history["nextRetryAt"], &history["childPostHistory"][0]["id"]), (&Value::Null, &again["id"]));
     let of = async |status: &str| Office::shown(office.get(&sub(&format!("/activity?status={status}"))).await);

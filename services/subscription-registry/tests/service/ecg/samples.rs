@@ -11,6 +11,7 @@ use crate::harness::Harness;
 crate::on_both_databases!(
     an_event_has_a_sample_of_each_version,
     a_sample_is_patched_by_its_version_and_in_its_payload,
+    whatever_can_be_made_can_be_patched,
     reference_data_is_applied_when_the_service_first_starts_with_it,
 );
 
@@ -97,6 +98,7 @@ async fn a_sample_is_patched_by_its_version_and_in_its_payload(service: Harness)
     let changed = patch("v3", json!([{ "op": "add", "path": "/payload/a/list/-", "value": 2 }])).await;
     done(&changed, 200);
     assert_eq!(changed.body["payload"], json!({ "z": 1.5, "a": { "list": [1, 2] } }));
+    assert!(written("v3").await.contains(r#""payload":{"z":1.50,"a":{"list":[1,2]}}"#), "{}", written("v3").await);
     let before = written("v3").await;
     for (operations, status) in [
         (json!([{ "op": "replace", "path": "/version", "value": "v2" }]), 409),
@@ -114,6 +116,37 @@ async fn a_sample_is_patched_by_its_version_and_in_its_payload(service: Harness)
     refused(&patch("v1", json!([])).await, 404);
     let whole = patch("v3", json!([{ "op": "replace", "path": "/payload", "value": { "new": null } }])).await;
     assert_eq!(whole.body["payload"], json!({ "new": null }));
+}
+
+async fn whatever_can_be_made_can_be_patched(service: Harness) {
+    let (world, event) = with_event(service).await;
+    let path = format!("{event}/sample-payloads");
+    let send = async |method: Method, path: &str, text: String| {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {}", world.token(ADMIN, "webhookAdmin", &[])));
+        let request = request.header("content-type", "application/json").body(Body::from(text)).unwrap();
+        let answer = world.service.raw(request).await;
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes().to_vec();
+        (status, String::from_utf8(body).unwrap())
+    };
+    // More values than other bodies may have, a number with more digits than a float, and about as deep as a body may be.
+    let many = "7,".repeat(50_000) + "12345678901234567890123.10";
+    let deep = "[".repeat(60) + &"]".repeat(60);
+    let made = format!(r#"{{"payload":{{"z":[{many}],"y":{deep},"b":-0.0,"a":1}}}}"#);
+    assert_eq!(send(Method::POST, &path, made).await.0, 201);
+    let patch = r#"[{"op":"test","path":"/payload/a","value":1.0},{"op":"replace","path":"/payload/a","value":1.10},
+        {"op":"add","path":"/payload/0","value":{"n":2.50,"c":null}}]"#;
+    let (status, changed) = send(Method::PATCH, &format!("{path}?version=v1"), patch.to_owned()).await;
+    assert_eq!(status, 200, "{}", &changed[..300]);
+    let expected = format!(r#""payload":{{"z":[{many}],"y":{deep},"b":-0.0,"a":1.10,"0":{{"n":2.50,"c":null}}}}"#);
+    assert!(changed.contains(&expected));
+    // As before in another spelling: that is a change of the text, and so one.
+    let (_, again) =
+        send(Method::PATCH, &format!("{path}?version=v1"), patch.replace("1.10", "1.1").replace("1.0", "1.1")).await;
+    assert!(again.contains(r#""a":1.1,"0":"#));
+    let (_, same) = send(Method::PATCH, &format!("{path}?version=v1"), "[]".to_owned()).await;
+    assert_eq!(same, again, "also when it was changed");
 }
 
 async fn reference_data_is_applied_when_the_service_first_starts_with_it(service: Harness) {

@@ -8,11 +8,11 @@ use slipstream_bus::ConsumerName;
 use slipstream_core::config::{EcgSubscription, Record};
 use slipstream_core::contract::{EndpointChange, EndpointChanged};
 use slipstream_core::sealing::SecretText;
-use slipstream_store::ConnectionTrait as _;
+use slipstream_store::{ConnectionTrait as _, records};
 use slipstream_subscription_registry::LimitsConfig;
 
 use super::{NOBODY, ORGANIZATION, World, done, listed, refused};
-use crate::harness::{Harness, Settings, next_change};
+use crate::harness::{Answer, Harness, Settings, next_change};
 
 crate::on_both_databases!(
     a_subscription_is_made_read_listed_and_deleted,
@@ -22,6 +22,7 @@ crate::on_both_databases!(
     a_list_shows_what_is_asked_for,
     posts_of_an_event_go_to_those_that_are_on,
     an_event_is_taken_from_a_subscription,
+    what_was_deleted_long_ago_goes_for_good,
 );
 
 /// An event that there are subscriptions to, and another organization's subscription.
@@ -370,8 +371,53 @@ async fn an_organization_has_so_many_subscriptions_at_most() {
     statuses.sort_unstable();
     assert_eq!(statuses, [201, 422, 422]);
     done(&world.admin(Method::POST, &subscriptions_of(OTHER), body()).await, 201);
+    // One that is deleted takes room as long as its history can name it.
     done(&world.manager(Method::DELETE, &first, Value::Null).await, 200);
+    let full = ask().await;
+    assert!(refused(&full, 422)[0].contains("those deleted lately included"), "{}", full.body);
+    deleted_long_ago(&world, "ecg_subscriptions").await;
     world.subscribed(body()).await;
+}
+
+/// Whatever of a table is deleted was so for 40 days.
+async fn deleted_long_ago(world: &World, table: &str) {
+    let age = 40_i64 * 24 * 60 * 60 * 1000;
+    let sql = format!("UPDATE {table} SET deleted_at_ms = deleted_at_ms - {age} WHERE deleted_at_ms IS NOT NULL");
+    world.service.store().await.connection().execute_unprepared(&sql).await.unwrap();
+}
+
+async fn what_was_deleted_long_ago_goes_for_good(service: Harness) {
+    let (mut world, event) = World::with_event(service).await;
+    let (path, other) = (world.subscribed(wanted()).await, world.subscribed(wanted()).await);
+    let category = event.split("/webhook-events/").next().unwrap().to_owned();
+    let id = id_of(&path).to_owned();
+    let keys = [
+        format!("ecg_subscription.{id}"),
+        format!("ecg_event.{}", id_of(&event)),
+        format!("ecg_category.{}", id_of(&category)),
+    ];
+    for path in [&path, &other, &event, &category] {
+        let answer = if path.starts_with("/api/organizations") {
+            world.manager(Method::DELETE, path, Value::Null).await
+        } else {
+            world.admin(Method::DELETE, path, Value::Null).await
+        };
+        done(&answer, 200);
+    }
+    let bucket = world.service.bucket().await;
+    world.service.restart().await;
+    for key in &keys {
+        assert!(bucket.get(key).await.unwrap().is_some(), "{key} is young");
+    }
+    for table in ["ecg_subscriptions", "ecg_events", "ecg_categories"] {
+        deleted_long_ago(&world, table).await;
+    }
+    world.service.restart().await;
+    for key in &keys {
+        assert_eq!(bucket.get(key).await.unwrap(), None, "{key}");
+        assert_eq!(records::get(world.service.store().await.connection(), key).await.unwrap(), None, "{key}");
+    }
+    assert!(world.service.is_ready());
 }
 
 #[tokio::test]

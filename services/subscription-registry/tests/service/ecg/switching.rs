@@ -238,4 +238,34 @@ async fn an_endpoint_that_is_gone_or_failing_is_deactivated_until_its_owner_acti
     act(&world, &path, "activate").await;
     let on = world.in_bucket(&path).await;
     assert!(on.revision > off.revision && on.health == Health::Healthy && on.flags.active);
+
+    // What its owner did is not told; of what was found, each once, as an event of the organization.
+    let expected = ["disabled gone", "recovered ", "disabled failing"];
+    eventually(LIMIT, async || {
+        let told = told(&world, &made).await;
+        if told == expected { Ok(()) } else { Err(told) }
+    })
+    .await;
+}
+
+/// What was told of the endpoint so far, in order.
+async fn told(world: &World, of: &EcgSubscription) -> Vec<String> {
+    let jetstream = async_nats::jetstream::new(world.service.nats.client().await);
+    let mut stream = jetstream.get_stream(StreamName::Events.as_str()).await.unwrap();
+    let state = stream.info().await.unwrap().state.clone();
+    let mut told = Vec::new();
+    for sequence in state.first_sequence.max(1)..=state.last_sequence {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        slipstream_core::event::json::parse(&message.payload).expect("a CloudEvent");
+        let event: Value = serde_json::from_slice(&message.payload).unwrap();
+        let (site, event_type) = (of.site(), event["type"].as_str().unwrap());
+        assert_eq!(message.subject.as_str(), format!("events.internal.normal.{site}.{event_type}"));
+        let meta: Meta = message.headers.get(header::META).unwrap().as_str().parse().unwrap();
+        assert_eq!((&meta.site, &event["siteslug"]), (&site, &json!(site)));
+        let data = &event["data"];
+        assert_eq!((&data["subscription"], &data["surface"]), (&json!(of.id), &json!(Surface::Ecg)));
+        let name = event_type.strip_prefix("slipstream.endpoint.").unwrap();
+        told.push(format!("{name} {}", data["reason"].as_str().unwrap_or_default()));
+    }
+    told
 }

@@ -255,6 +255,10 @@ pub(super) fn wrong_hashes(things: &Things) -> Vec<Wrong> {
     let right = hash(things);
     wrong([
         ("a hash that is a number", 400, but(&right, "hash", 7)),
+        ("a hash that is too short", 400, but(&right, "hash", &things.pending.hash[..63])),
+        ("a hash that is not hex", 400, but(&right, "hash", "g".repeat(64))),
+        ("a payload that is a list", 400, but(&right, "payload", json!([]))),
+        ("a payload that is a number", 400, but(&right, "payload", 7)),
         ("a time that is a text", 400, but(&right, "createdAt", "now")),
         ("a time that is no whole number", 400, but(&right, "createdAt", 1.5)),
     ])

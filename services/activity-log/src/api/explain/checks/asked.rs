@@ -52,6 +52,9 @@ pub(super) fn visibility(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
 
 pub(super) fn site(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
     let event = facts.event?;
+    if let Some(posting) = &facts.posting {
+        return posting.site(facts);
+    }
     if facts.own.is_some() || facts.skipped().is_some() {
         return Some((Passed, "The subscription is of the event's site.".to_owned()));
     }
@@ -64,11 +67,17 @@ pub(super) fn site(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
 }
 
 pub(super) fn event_type(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
+    if let Some(posting) = &facts.posting {
+        return posting.event_type(facts);
+    }
     let failed = |event: &EventRecord| format!("The subscription's feature has no event type {}.", event.event_type);
     matching(facts, SkipReason::TypeNotInFeature, "The subscription's feature has the event's type.", failed)
 }
 
 pub(super) fn filter(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
+    if let Some(posting) = &facts.posting {
+        return posting.filter(facts);
+    }
     let failed = |event: &EventRecord| format!("The subscriber asked for other event types than {}.", event.event_type);
     matching(facts, SkipReason::TypeNotSubscribed, "The subscriber asked for the event's type.", failed)
 }
@@ -107,6 +116,9 @@ pub(super) fn subscription(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> 
         }
         _ => {}
     }
+    if let Some(posting) = &facts.posting {
+        return posting.subscription(facts);
+    }
     let Some(subscription) = facts.subscription else {
         return Some(match facts.delivery() {
             Some(_) if facts.is_open() => {
@@ -132,15 +144,19 @@ pub(super) fn subscription(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> 
         );
         return Some((Failed, detail));
     }
-    let health = match subscription.health {
-        Health::Healthy => String::new(),
-        Health::Degraded(since) => format!(", and its endpoint has been failing since {since}"),
-    };
-    Some((Passed, format!("The subscription exists{health}.")))
+    Some((Passed, format!("The subscription exists{}.", health(subscription.health))))
 }
 
-/// How long a subscription may take to be known to whoever routes.
-const KNOWN_AFTER: Duration = Duration::from_secs(5);
+/// How an endpoint is, behind that it exists.
+pub(super) fn health(health: Health) -> String {
+    match health {
+        Health::Healthy => String::new(),
+        Health::Degraded(since) => format!(", and its endpoint has been failing since {since}"),
+    }
+}
+
+/// How long a change may take to be known to whoever routes.
+pub(super) const KNOWN_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) fn consent(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
     if facts.ended_by() == Some(Reason::ConsentPending) {
@@ -182,6 +198,11 @@ pub(super) fn expiry(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
 
 pub(super) fn breaker_and_rate(facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
     let delivery = facts.delivery()?;
+    if let Some(posting) = facts.posting.filter(|_| facts.is_open())
+        && let Some(paused) = posting.paused(facts, delivery)
+    {
+        return Some(paused);
+    }
     let waits_for = match delivery.reason {
         Some(Reason::BreakerOpen) => "The endpoint failed too often in a row and is tried by single probes only",
         Some(Reason::RateLimited) => "The endpoint gets as many requests a minute as it may",
