@@ -164,7 +164,7 @@ mutations! {
     late_repeats_that_nobody_asks_for_are_delivered_again: ForgetRepeats breaks N6;
     an_alarm_that_is_set_before_its_list_may_ring_too_early: AlarmBeforeList breaks N1;
     an_alarm_that_is_replaced_while_it_rings_may_not_ring_again: ShareNearAlarms breaks N1;
-    an_id_that_is_forgotten_does_not_tell_of_a_change: TrustOldIds breaks N1;
+    an_id_that_is_forgotten_does_not_tell_of_a_change: TrustOldIds breaks N5;
     an_older_generation_takes_a_later_one_away: ForgetLaterGeneration breaks N1;
     a_held_repeat_takes_the_place_of_its_original: HoldRepeats breaks N1;
     retry_after_that_is_not_read_is_undercut: ForgetRetryAfter breaks N8;

@@ -34,7 +34,7 @@ pub(crate) enum Mutation {
     AlarmBeforeList,
     /// An alarm that may be firing is replaced by another.
     ShareNearAlarms,
-    /// Whether a held event has changed is asked of the ids in `EVENTS` alone, which it forgets; what it waited as is left.
+    /// Whether a held event was cancelled is asked of the ids in `EVENTS` alone, which it forgets: what it waits as is left.
     TrustOldIds,
     /// What came due as an older generation takes away what waits as a later one.
     ForgetLaterGeneration,

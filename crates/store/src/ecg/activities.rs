@@ -53,7 +53,7 @@ use uuid::Uuid;
 pub use self::insert::insert;
 pub use self::list::{Weighed, count, page, read, weigh};
 pub use self::outcome::{clear_next_retries, clear_next_retry, set_outcome};
-pub use self::read::{get, has_succeeded, lock, others_waiting, tree};
+pub use self::read::{TreeSize, get, has_succeeded, lock, others_waiting, tree, weigh_tree};
 pub(crate) use self::recording::{News, record, settle};
 pub use self::recording::{PostAttempt, PostRecord};
 pub(crate) use self::retention::expire;

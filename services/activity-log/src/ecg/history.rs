@@ -134,25 +134,25 @@ pub(super) async fn history(
     state.known.had(&at, subscription).await?;
     let asked = state.activity(subscription, id).await?;
     let (store, root) = (state.store.clone(), asked.root);
-    let all = state.lists.ask(async move { activities::tree(store.connection(), root).await }).await?;
-    if all.len() > TREE_ACTIVITIES_MAX || all.iter().map(bytes).sum::<usize>() > HISTORY_BYTES_MAX {
+    let reading = async move {
+        let size = activities::weigh_tree(store.connection(), root).await?;
+        let is_too_much = size.activities > TREE_ACTIVITIES_MAX || size.bytes > HISTORY_BYTES_MAX;
+        if is_too_much { Ok(None) } else { activities::tree(store.connection(), root).await.map(Some) }
+    };
+    let Some(all) = state.lists.ask(reading).await? else {
         let detail = format!(
             "the post and all its repeats are more than {TREE_ACTIVITIES_MAX}, or more than {} MiB: too much to be shown \
              at once; the list of activities has them all",
             HISTORY_BYTES_MAX >> 20
         );
         return Err(Problem::new(ProblemKind::Unprocessable, detail).into());
-    }
+    };
     let shown = tree(all, id, mode, state.known.snapshot().ecg());
     Ok(Json(shown.ok_or_else(no_activity)?))
 }
 
 /// Bytes of texts that a history shows, at most (N9).
-const HISTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
-
-fn bytes(activity: &Activity) -> usize {
-    activity.payload.get().len() + activity.raw_response.as_ref().map_or(0, |text| text.get().len())
-}
+const HISTORY_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// 404: the subscription has no such activity.
 pub(super) fn no_activity() -> Problem {

@@ -212,22 +212,22 @@ async fn held_back_until_it_goes_on(off: Off) {
 
 #[tokio::test]
 async fn a_post_waits_while_its_subscription_is_inactive() {
-    held_back_until_it_goes_on(Off::Inactive).await;
+    Box::pin(held_back_until_it_goes_on(Off::Inactive)).await;
 }
 
 #[tokio::test]
 async fn a_post_waits_while_its_subscription_is_archived() {
-    held_back_until_it_goes_on(Off::Archived).await;
+    Box::pin(held_back_until_it_goes_on(Off::Archived)).await;
 }
 
 #[tokio::test]
 async fn a_post_waits_while_its_event_is_inactive() {
-    held_back_until_it_goes_on(Off::EventInactive).await;
+    Box::pin(held_back_until_it_goes_on(Off::EventInactive)).await;
 }
 
 #[tokio::test]
 async fn a_post_waits_while_the_category_of_its_event_is_archived() {
-    held_back_until_it_goes_on(Off::CategoryArchived).await;
+    Box::pin(held_back_until_it_goes_on(Off::CategoryArchived)).await;
 }
 
 #[tokio::test]

@@ -132,7 +132,7 @@ impl Dispatcher {
         {
             return Ok(());
         }
-        if may_wait && !self.node.world.is(Mutation::TrustOldIds) {
+        if may_wait {
             schedules::end(&self.node, held).await?;
         }
         Ok(())

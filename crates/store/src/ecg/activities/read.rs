@@ -58,6 +58,36 @@ pub async fn tree(connection: &impl ConnectionTrait, root: ActivityId) -> Result
     activities(connection, rows(connection, rest, values).await?).await
 }
 
+/// How much there is to read of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeSize {
+    /// How many activities; of more than [`TREE_ACTIVITIES_MAX`], one more than that.
+    pub activities: usize,
+    /// Bytes of their payloads and of what they were answered, each as often as it is shown.
+    pub bytes: u64,
+}
+
+/// The size of the [`tree`] of `root`, before it is read: it may be more than its reader wants to hold.
+///
+/// # Errors
+/// As any question to the database.
+pub async fn weigh_tree(connection: &impl ConnectionTrait, root: ActivityId) -> Result<TreeSize, StoreError> {
+    #[derive(FromQueryResult)]
+    struct Found {
+        activities: i64,
+        bytes: i64,
+    }
+    let sql = "SELECT CAST(COUNT(*) AS BIGINT) AS activities, \
+               CAST(COALESCE(SUM(octet_length(c.payload) + COALESCE(octet_length(a.raw_response), 0)), 0) AS BIGINT) AS bytes \
+               FROM (SELECT content, raw_response FROM ecg_activities WHERE root = $1 AND kind <> $2 LIMIT $3) a \
+               JOIN ecg_contents c ON c.id = a.content";
+    let values = [Value::Uuid(Some(root.0)), Value::SmallInt(Some(UNHEARD)), big(TREE_ACTIVITIES_MAX as i64 + 1)];
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+    let found = Found::find_by_statement(statement).one(connection).await?;
+    let Found { activities, bytes } = found.unwrap_or(Found { activities: 0, bytes: 0 });
+    Ok(TreeSize { activities: usize::try_from(activities).unwrap_or(usize::MAX), bytes: bytes.unsigned_abs() })
+}
+
 /// Whether one of the tree of `root` was taken: then nothing of it is to be repeated (SPEC 6.8).
 ///
 /// # Errors

@@ -108,7 +108,8 @@ async fn an_event_that_was_not_bridged_says_why(stage: Stage) {
     let mut off = category();
     (off.flags, off.revision) = (inactive, 2);
     put(&stage, [Record::EcgCategory(off.clone())]).await;
-    not_delivered(&stage, "1", "subscription", &format!("category of the webhook event {CODE} v1 has been inact")).await;
+    not_delivered(&stage, "1", "subscription", &format!("category of the webhook event {CODE} v1 has been inact"))
+        .await;
     (off.flags, off.revision) = (category().flags, 3);
     put(&stage, [Record::EcgCategory(off)]).await;
 
@@ -183,7 +184,8 @@ async fn a_bridged_event_is_told_with_its_state_and_what_it_waits_for(stage: Sta
     happens(Outcome { at: at(90_010), ..succeeded }).await;
     link(&stage, None, 2).await;
     change(&stage, 4, |it| (it.deleted, it.secrets) = (true, Vec::new())).await;
-    let is_gone = |it: &Value| check(it, "subscription")["detail"].as_str().is_some_and(|it| it.contains("deleted since"));
+    let is_gone =
+        |it: &Value| check(it, "subscription")["detail"].as_str().is_some_and(|it| it.contains("deleted since"));
     let answer = told(&stage, "1", subscription(1), is_gone).await;
     says(&answer, "delivered", "Delivered at", ("attempts", "passed"));
     assert!(answer["checks"].as_array().unwrap().iter().all(|check| check["outcome"] != "failed"), "{answer}");

@@ -135,10 +135,10 @@ async fn a_page_that_is_too_much_to_be_held_at_once_is_sent_in_parts(office: Off
     }
     // One by one, each as a whole.
     let mut expected = Vec::new();
-    for skip in 0..texts.len() {
+    for (skip, length) in texts.into_iter().enumerate() {
         let path = sub(&format!("/activity?take=1&skip={skip}&order_by=ASC&include=event"));
         let shown = Office::shown(office.get(&path).await);
-        assert_eq!(shown["items"][0]["payload"]["text"].as_str().unwrap().len(), texts[skip]);
+        assert_eq!(shown["items"][0]["payload"]["text"].as_str().unwrap().len(), length);
         expected.push(shown["items"][0].clone());
     }
     let token = office.token_of("webhookManager", ORGANIZATION);

@@ -68,6 +68,7 @@ impl<'a> Posting<'a> {
         })
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "the shape that every question has")]
     pub(super) fn subscription(&self, facts: &Facts<'_>) -> Option<(CheckOutcome, String)> {
         let subscription = self.subscription;
         if subscription.deleted {
