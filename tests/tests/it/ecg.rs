@@ -2,7 +2,7 @@
 
 mod activating;
 mod bridging;
-mod day;
+pub(crate) mod day;
 mod endpoints;
 mod external;
 mod health;
@@ -15,4 +15,4 @@ mod secrets;
 mod shapes;
 mod things;
 mod walk;
-mod world;
+pub(crate) mod world;

@@ -2,7 +2,7 @@
 //! wherever they must not be (THREATS 5, 9): logs, metrics, traces, error bodies, headers on the bus, command lines, and
 //! every file that the databases and the broker write.
 //!
-//! Event data is a canary as well, and excepted where the design keeps it: in the streams.
+//! Event data is a canary as well, and excepted where the design keeps it: in the streams; what ECG posts say, in SQL too.
 //!
 //! That the search finds what is there is shown for each form of a secret ([`needles`]), and in each place each time it is
 //! searched ([`places`]).
@@ -16,12 +16,15 @@ mod places;
 use std::time::{Duration, SystemTime};
 
 use slipstream_test_support::{Issuer, Receiver, eventually};
-use slipstream_tests::{LIMIT, OPERATOR_TOKEN, Operator, Service, Settings, Shape, System};
+use slipstream_tests::{Ecg, LIMIT, OPERATOR_TOKEN, Operator, Service, Settings, Shape, System};
+use uuid::Uuid;
 
 use self::data_dir::DataDir;
-use self::flows::Flows;
+use self::flows::{EcgCallers, Flows};
 use self::master_key::MasterKeys;
 use self::places::{Place, Secret};
+use crate::ecg::day::token as ecg_token;
+use crate::ecg::world::{ADMIN, MANAGER};
 
 /// What the system logs: all there is, of libraries too.
 const LOG_FILTER: &str = "debug";
@@ -51,8 +54,14 @@ struct World {
 }
 
 impl World {
-    async fn new(operator: &Operator, issuer: Issuer, collector: Receiver, settled: Vec<Secret>) -> Self {
-        Self { flows: Flows::new(operator, issuer).await, collector, settled, metrics: Vec::new() }
+    async fn new(
+        operator: &Operator,
+        issuer: Issuer,
+        ecg: EcgCallers,
+        collector: Receiver,
+        settled: Vec<Secret>,
+    ) -> Self {
+        Self { flows: Flows::new(operator, issuer, ecg).await, collector, settled, metrics: Vec::new() }
     }
 
     /// Everything that must be found nowhere but where the design puts event data.
@@ -67,6 +76,13 @@ impl World {
         secrets
     }
 
+    /// The same and what was posted, which SQL keeps.
+    fn secrets_and_all_data(&self) -> Vec<Secret> {
+        let mut secrets = self.secrets_and_data();
+        secrets.push(("posted data", self.flows.canaries().posted.clone().into()));
+        secrets
+    }
+
     /// Keeps what has been counted until now: a restart forgets it.
     async fn keep_metrics(&mut self) {
         let metrics = self.flows.metrics().await;
@@ -75,7 +91,7 @@ impl World {
 
     /// What callers, and who watches the system, are shown. After the end, so that traces are whole.
     fn has_shown_no_secrets(&self) {
-        let secrets = self.secrets_and_data();
+        let secrets = self.secrets_and_all_data();
         Place::texts("metrics", COUNTED, self.metrics.clone()).has_none_of(&secrets);
         let refusals = self.flows.refusals();
         assert!(refusals.len() >= 40, "every failing flow was refused: {}", refusals.len());
@@ -93,6 +109,7 @@ async fn secrets_show_nowhere_in_four_processes_on_postgresql() {
     let (bus_password, database_password) = (password("bus"), password("db"));
     let settings = Settings {
         issuer: Some(issuer.url()),
+        ecg_issuer: Some(issuer.url()),
         bus_password: Some(bus_password.clone()),
         database_password: Some(database_password.clone()),
         master_key_file: Some(keys.old_file()),
@@ -108,7 +125,10 @@ async fn secrets_show_nowhere_in_four_processes_on_postgresql() {
     ];
     settled.extend(keys.secrets());
     let operator = system.operator.clone();
-    let mut world = World::new(&operator, issuer, collector, settled).await;
+    let organization = Uuid::new_v4();
+    let caller = |role| Ecg::of(&issuer, system.bases(), &[role], &[organization]);
+    let ecg = EcgCallers { admin: caller(ADMIN), manager: caller(MANAGER), organization };
+    let mut world = World::new(&operator, issuer, ecg, collector, settled).await;
 
     world.flows.play().await;
     // The database goes, and what needs it fails.
@@ -122,14 +142,15 @@ async fn secrets_show_nowhere_in_four_processes_on_postgresql() {
     world.keep_metrics().await;
 
     let (secrets, secrets_and_data) = (world.secrets(), world.secrets_and_data());
+    let all = world.secrets_and_all_data();
     let directory = system.directory().to_owned();
     let options = async_nats::ConnectOptions::with_user_and_password("slipstream".to_owned(), bus_password);
     let client = options.connect(format!("nats://127.0.0.1:{}", system.nats().port())).await.unwrap();
     let headers = places::bus_headers(client).await;
-    Place::texts("headers and subjects on the bus", "Slip-Meta: ", headers).has_none_of(&secrets_and_data);
+    Place::texts("headers and subjects on the bus", "Slip-Meta: ", headers).has_none_of(&all);
     let lines = places::command_lines(&directory);
     assert_eq!(lines.len(), Service::ALL.len(), "one of each service: {lines:?}");
-    Place::texts("command lines", Service::Ingest.program(), lines).has_none_of(&secrets_and_data);
+    Place::texts("command lines", Service::Ingest.program(), lines).has_none_of(&all);
 
     for service in Service::ALL {
         system.terminate(service).await;
@@ -139,18 +160,18 @@ async fn secrets_show_nowhere_in_four_processes_on_postgresql() {
     // of them would prove nothing.
     let logs = directory.join("logs");
     places::copy(&directory, &logs, places::is_log);
-    Place::files("logs", &world.flows.canaries().endpoint, logs, began).has_none_of(&secrets_and_data);
+    Place::files("logs", &world.flows.canaries().endpoint, logs, began).has_none_of(&all);
     let store = system.nats().store();
     let broker_logs = directory.join("broker-logs");
     places::copy(store.parent().expect("it is in the broker's directory"), &broker_logs, places::is_log);
-    Place::files("the broker's log", "Server is ready", broker_logs, began).has_none_of(&secrets_and_data);
+    Place::files("the broker's log", "Server is ready", broker_logs, began).has_none_of(&all);
 
     let landmark = &world.flows.canaries().landmark;
     Place::files("the broker's files", landmark, &store, began).has_none_of(&secrets);
     // That the design keeps event data there is seen where it is the landmark.
     Place::files("the streams", &world.flows.canaries().data, &store, began).has_none_of(&secrets);
     let database_log = places::database_log(&system.database_url()).await;
-    Place::texts("the database's log", "ready to accept connections", [database_log]).has_none_of(&secrets_and_data);
+    Place::texts("the database's log", "ready to accept connections", [database_log]).has_none_of(&all);
     for database in places::database_directories(&system.database_url()).await {
         Place::files("the database's files", landmark, database, began).has_none_of(&secrets_and_data);
     }
@@ -169,7 +190,13 @@ async fn secrets_show_nowhere_in_one_process_on_sqlite() {
     let mut system = System::with(Shape::Up, settings).await;
     let mut data = DataDir::of(&system);
     let operator = system.operator.clone();
-    let mut world = World::new(&operator, issuer, collector, data.secrets().to_vec()).await;
+    let organization = Uuid::new_v4();
+    let nobody = Ecg::nobody(system.bases());
+    let admin = ecg_token(&system, &["--role", ADMIN]).await;
+    let manager = ecg_token(&system, &["--role", MANAGER, "--organization", &organization.to_string()]).await;
+    let (admin, manager) = (nobody.with_token(admin), nobody.with_token(manager));
+    let ecg = EcgCallers { admin, manager, organization };
+    let mut world = World::new(&operator, issuer, ecg, collector, data.secrets().to_vec()).await;
 
     world.flows.play().await;
     world.keep_metrics().await;
@@ -178,14 +205,14 @@ async fn secrets_show_nowhere_in_one_process_on_sqlite() {
     world.flows.play_what_is_left().await;
     world.keep_metrics().await;
 
-    let secrets_and_data = world.secrets_and_data();
+    let (secrets_and_data, all) = (world.secrets_and_data(), world.secrets_and_all_data());
     let canaries = world.flows.canaries();
     let directory = system.directory().to_owned();
     let headers = places::bus_headers(data.broker().await).await;
-    Place::texts("headers and subjects on the bus", "Slip-Meta: ", headers).has_none_of(&secrets_and_data);
+    Place::texts("headers and subjects on the bus", "Slip-Meta: ", headers).has_none_of(&all);
     let lines = places::command_lines(&directory);
     assert_eq!(lines.len(), 2, "it and its broker: {lines:?}");
-    Place::texts("command lines", "nats-server.conf", lines).has_none_of(&secrets_and_data);
+    Place::texts("command lines", "nats-server.conf", lines).has_none_of(&all);
     let databases = directory.join("databases");
     places::copy(data.path(), &databases, |name| name.contains(".db"));
     let names: Vec<_> = std::fs::read_dir(&databases).unwrap().map(|it| it.unwrap().file_name()).collect();
@@ -197,12 +224,12 @@ async fn secrets_show_nowhere_in_one_process_on_sqlite() {
     world.has_shown_no_secrets();
     let logs = directory.join("logs");
     places::copy(&directory, &logs, places::is_log);
-    Place::files("logs", &canaries.endpoint, logs, began).has_none_of(&secrets_and_data);
+    Place::files("logs", &canaries.endpoint, logs, began).has_none_of(&all);
     data.has_secrets_in_their_own_files_only(&canaries.landmark, &canaries.secrets, false);
     let nats = data.path().join("nats");
     // That the design keeps event data there is seen where it is the landmark.
     Place::files("the streams", &canaries.data, nats.join("store"), began).has_none_of(&world.secrets());
     let broker_logs = directory.join("broker-logs");
     places::copy(&nats, &broker_logs, places::is_log);
-    Place::files("the broker's log", "Server is ready", broker_logs, began).has_none_of(&secrets_and_data);
+    Place::files("the broker's log", "Server is ready", broker_logs, began).has_none_of(&all);
 }

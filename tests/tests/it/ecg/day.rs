@@ -7,7 +7,7 @@ use tokio::process::Command;
 use uuid::Uuid;
 
 /// A token, as whoever tries out `slipstream up` gets one.
-async fn token(system: &System, arguments: &[&str]) -> String {
+pub(crate) async fn token(system: &System, arguments: &[&str]) -> String {
     let program = Program::new("slipstream", system.directory());
     let output = Command::new(program.path())
         .args(["ecg-token", "--data-dir"])

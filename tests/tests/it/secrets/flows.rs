@@ -1,6 +1,7 @@
 //! Every flow of the system that a secret takes part in, those that fail too.
 
 mod consenting;
+mod posting;
 mod refusing;
 mod rotating;
 
@@ -17,6 +18,7 @@ use slipstream_test_support::builders::{EventBuilder, SITE, event};
 use slipstream_test_support::{Issuer, Receiver, Reply};
 use slipstream_tests::{Account, Answer, LIMIT, NewAccount, OPERATOR_TOKEN, Operator};
 
+pub(crate) use self::posting::EcgCallers;
 use super::places::Secret;
 
 const STRUCTURED: &str = "application/cloudevents+json";
@@ -28,6 +30,8 @@ pub(crate) struct Canaries {
     pub(crate) secrets: Vec<Secret>,
     /// What is in events: kept in streams, and nowhere else.
     pub(crate) data: String,
+    /// What is in ECG posts: kept in streams and in SQL, and nowhere else.
+    pub(crate) posted: String,
     /// No secret: stands in SQL and in the bucket.
     pub(crate) landmark: String,
     /// No secret: the id of the endpoint that most of this is about.
@@ -44,6 +48,7 @@ pub(crate) struct Flows {
     /// Does not agree when it is asked.
     hesitant: Receiver,
     issuer: Issuer,
+    ecg: EcgCallers,
     refusals: Mutex<Vec<(String, Vec<u8>)>>,
 }
 
@@ -54,7 +59,7 @@ pub(crate) fn canary(what: &str) -> String {
 
 impl Flows {
     /// Flows through the system of `operator`, which trusts `issuer`.
-    pub(crate) async fn new(operator: &Operator, issuer: Issuer) -> Self {
+    pub(crate) async fn new(operator: &Operator, issuer: Issuer, ecg: EcgCallers) -> Self {
         let account = operator.account(NewAccount::default()).await;
         let (receiver, failing, hesitant) = (Receiver::start().await, Receiver::start().await, Receiver::start().await);
         failing.script(|_, _| Reply::status(500));
@@ -64,19 +69,31 @@ impl Flows {
         let (_, signature) = token.rsplit_once('.').expect("a token has three parts");
         let signature = signature.to_owned();
         let mut flows = Self {
-            canaries: Canaries { data: canary("data"), landmark: canary("landmark"), ..Canaries::default() },
+            canaries: Canaries {
+                data: canary("data"),
+                posted: canary("posted"),
+                landmark: canary("landmark"),
+                ..Canaries::default()
+            },
             operator: operator.clone(),
             account,
             receiver,
             failing,
             hesitant,
             issuer,
+            ecg,
             refusals: Mutex::default(),
         };
         let key = flows.account.key.clone();
         flows.keep_key("the API key", &key);
         flows.keep("the header value", canary("header"));
         flows.keep("the token's signature", signature);
+        for (name, token) in [
+            ("the ECG admin's token", flows.ecg.admin.token().to_owned()),
+            ("the ECG manager's token", flows.ecg.manager.token().to_owned()),
+        ] {
+            flows.keep(name, token);
+        }
         flows.keep("the token", token);
         flows
     }
@@ -173,6 +190,7 @@ impl Flows {
         self.fail_and_replay().await;
         self.rotate_api_keys().await;
         self.grant_by_callback().await;
+        self.post_for_an_organization().await;
     }
 
     async fn subscribe(&mut self) {
