@@ -31,12 +31,12 @@ const MEAN_WEIGHT: f64 = 0.3;
 /// How long the best is remembered at least; at most twice as long.
 const BEST_FOR: Duration = Duration::from_mins(5);
 /// What the rate grows by in a second, as a part of what normal had alone; it does at most for so long at once.
-const GROWTH: f64 = 0.15;
+const GROWTH: f64 = 0.1;
 const GROWTH_AT_ONCE: Duration = Duration::from_secs(1);
 /// How many times what normal had alone is no bound any more.
 const FREE_FROM: f64 = 2.0;
 /// What it falls to when the broker is late.
-const FALL: f64 = 0.7;
+const FALL: f64 = 0.6;
 /// What normal keeps of what it had alone.
 const KEPT: f64 = 0.125;
 /// What it has when it begins to give way, until it is known what there is room for.

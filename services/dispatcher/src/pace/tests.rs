@@ -92,9 +92,9 @@ fn the_bound_goes_when_urgent_events_are_quick_for_long() {
     let (mut controller, mut clock) = busy_with_normal();
     urgent(&mut controller, &mut clock, 1, QUICK);
     urgent(&mut controller, &mut clock, 10, LATE);
-    urgent(&mut controller, &mut clock, 60, QUICK);
+    urgent(&mut controller, &mut clock, 90, QUICK);
     assert!(controller.bound(clock.0).is_some_and(|rate| rate > 0.9 * ALONE), "{:?}", controller.rate);
-    urgent(&mut controller, &mut clock, 100, QUICK);
+    urgent(&mut controller, &mut clock, 150, QUICK);
     assert_eq!(controller.bound(clock.0), None);
 }
 
@@ -176,4 +176,32 @@ fn dispatchers_that_share_a_broker_settle_at_what_it_bears() {
     assert!(settled.iter().all(|sum| *sum < 1.2 * 1500.0), "{:?}", settled.iter().copied().fold(0.0, f64::max));
     let least = three.iter().filter_map(|it| it.rate).fold(f64::MAX, f64::min);
     assert!(least >= KEPT * ALONE, "{least}");
+}
+
+#[test]
+fn single_urgent_events_take_nothing_from_normal_once_the_broker_was_seen_to_bear_them() {
+    let (mut controller, mut clock) = busy_with_normal();
+    controller.normal_waits = true;
+    urgent(&mut controller, &mut clock, 1, QUICK);
+    assert!(controller.bound(clock.0).is_some(), "at first it is not known");
+    urgent(&mut controller, &mut clock, 250, QUICK);
+    assert_eq!(controller.bound(clock.0), None);
+    for _ in 0..10 {
+        controller.came(clock.pass(URGENT_FOR + QUICK));
+        controller.routed(QUICK, clock.0);
+        assert_eq!(controller.bound(clock.0), None);
+    }
+    controller.came(clock.pass(FOUND_FOR + URGENT_FOR));
+    assert!(controller.bound(clock.0).is_some(), "that was long ago");
+}
+
+#[test]
+fn a_dispatcher_that_never_had_normal_alone_is_bound_only_until_the_broker_bears_more() {
+    let mut clock = Clock(Instant::now());
+    let mut controller = Controller::new(clock.0);
+    controller.normal_waits = true;
+    controller.came(clock.0);
+    assert_eq!(controller.bound(clock.0), Some(RATE_MIN));
+    urgent(&mut controller, &mut clock, 3, QUICK);
+    assert_eq!(controller.bound(clock.0), None);
 }
