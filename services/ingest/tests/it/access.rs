@@ -123,7 +123,7 @@ async fn other_methods_are_405_and_other_paths_404() {
         let allow = answer.expect(405).headers["allow"].to_str().unwrap();
         assert!(allow.contains("POST") && allow.contains("OPTIONS"), "{allow}");
     }
-    for path in ["/", "/sites", "/sites/s8n6EzC", "/sites/s8n6EzC/events/", "/api/sites/s8n6EzC/events"] {
+    for path in ["/", "/sites", "/sites/s8n6EzC", "/sites/s8n6EzC/events/", "/api/v1/sites/s8n6EzC"] {
         world.publish_to(path, &world.account.primary_key).await.expect(404);
     }
 }
