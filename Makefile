@@ -91,7 +91,7 @@ bench-isolation: bench-build ## Measure what ten dead or dripping receivers cost
 bench-ecg: ## Measure the history of ECG posts with 1,000,000 activities, on PostgreSQL and on SQLite
 	@tools/setup test
 	@cargo build --release --package slipstream-bench --package slipstream-activity-log
-	@tools/postgres run bash -c 'cargo run --release --quiet --package slipstream-bench -- ecg --postgres "$$SLIPSTREAM_TEST_POSTGRES/postgres" $(BENCH_ARGS)'
+	@tools/postgres run bash -c '"$${CARGO_TARGET_DIR:-target}/release/slipstream-bench" ecg --postgres "$$SLIPSTREAM_TEST_POSTGRES/postgres" $(BENCH_ARGS)'
 
 .PHONY: ci
 ci: lint test ## What CI runs: lint and test
